@@ -1,0 +1,18 @@
+//! `scenario` tests LLM inference servers from declarative scenario files.
+//!
+//! A functional core lies on both sides of one waiting stage:
+//!
+//! ```text
+//!  text ──spec──▶ ScenarioSpec ──plan──▶ Plan ──run──▶ Observations ──verdict──▶ Verdicts ──report──▶ files, terminal
+//!         pure                    pure          waits                  pure                 pure
+//! ```
+//!
+//! Only [`run`] and what it holds ([`load`], [`engine`], [`server`], [`telemetry`]) touches the outside world; everything
+//! else is a function of its arguments: same file, same seed, same bytes. Imports point one way, from the top of the list
+//! below to its end; `tests/it/layers.rs` holds them to it.
+
+// The base: knows nothing above it.
+pub mod diagnostic;
+pub mod units;
+pub mod seed;
+pub mod clock;

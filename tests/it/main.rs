@@ -1,0 +1,2 @@
+//! The one integration binary: what users touch, file in and report out.
+
