@@ -1,0 +1,233 @@
+//! What the fields of a record must keep to together, and the ranges of numbers.
+
+use super::decode::Problems;
+use super::tree::Map;
+use super::types::{
+    BackendSpec, BatchSize, BatchSpec, CostSpec, DriveSpec, HeaderSpec, InlineSource, LevelsSpec,
+    ProcessSpec, PromptsUse, RequestSpec, RunSpec, StageSpec, TargetSpec, WorkersSpec,
+};
+use crate::diagnostic::{Span, Spanned};
+
+/// The keys that say how far a stage or level goes.
+const EXTENTS: &[&str] = &["for", "requests", "requests_per_user"];
+
+/// Headers whose value is always a secret.
+const SECRET_HEADERS: &[&str] = &[
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "x-api-key",
+    "api-key",
+];
+
+pub(super) fn backend(spec: &BackendSpec, _map: &Map, problems: &mut Problems) {
+    for header in spec.headers.iter().flatten() {
+        let secret = SECRET_HEADERS.contains(&header.key.value.to_ascii_lowercase().as_str());
+        if let (true, HeaderSpec::Literal(literal)) = (secret, &header.value) {
+            literal_secret(&header.key.value, literal.span, problems);
+        }
+    }
+    if let Some(limit) = spec
+        .limit
+        .as_ref()
+        .and_then(|limit| limit.in_flight.as_ref())
+    {
+        problems.at_least_one("in_flight", limit);
+    }
+}
+
+/// Notes a secret that stands in the file. The renderer hides what the span covers.
+pub(super) fn literal_secret(what: &str, span: Span, problems: &mut Problems) {
+    let message = format!("`{what}` is a secret and does not belong in a file");
+    problems.error("S020", message, span, "");
+    problems.advise("put it in an environment variable and write `{ env: NAME_OF_THE_VARIABLE }`");
+}
+
+pub(super) fn inline(spec: &InlineSource, map: &Map, problems: &mut Problems) {
+    if let (true, Some((key, _))) = (spec.prompts.is_empty(), problems.find(map, "prompts")) {
+        problems.error(
+            "S025",
+            "the list is empty",
+            key.span,
+            "write at least one prompt",
+        );
+    }
+}
+
+pub(super) fn prompts_use(spec: &PromptsUse, map: &Map, problems: &mut Problems) {
+    problems.only_one_of(
+        map,
+        &["max_tokens", "output_tokens"],
+        "`output_tokens` sets every length, `max_tokens` only a cap",
+    );
+    if let Some(limit) = &spec.limit {
+        problems.at_least_one("limit", limit);
+    }
+    if let Some(max_tokens) = &spec.max_tokens {
+        problems.at_least_one("max_tokens", max_tokens);
+    }
+}
+
+pub(super) fn stage(spec: &StageSpec, map: &Map, problems: &mut Problems) {
+    problems.only_one_of(
+        map,
+        &["rate", "users"],
+        "a stage has a rate (open loop) or users (closed loop)",
+    );
+    match (&spec.rate, &spec.users, &spec.to) {
+        (Some(_), None, Some(to)) if matches!(to.value, TargetSpec::Users(_)) => {
+            problems.error("S015", "`to` has no unit", to.span, "");
+            problems.advise("the stage begins with a rate; write a rate here, too, like `16/s`");
+        }
+        (None, Some(_), Some(to)) if matches!(to.value, TargetSpec::Rate(_)) => {
+            problems.error("S013", "`to` is a rate", to.span, "");
+            problems.advise("the stage begins with users; write a number of users");
+        }
+        _ => {}
+    }
+    let extent = problems.only_one_of(map, EXTENTS, "a stage ends in one way");
+    let place = map.entries.first().map(|(key, _)| key.span);
+    if let (None, None, Some(place)) = (extent, &spec.burst, place) {
+        problems.error(
+            "S011",
+            "the stage has no end",
+            place,
+            "one of `for`, `requests`, `requests_per_user` must be given here",
+        );
+    }
+    let measured = spec.measure.as_ref().is_none_or(|measure| measure.value);
+    if let (None, true, Some(place)) = (&spec.name, measured, place) {
+        problems.error(
+            "S011",
+            "`name` is missing",
+            place,
+            "a measured stage needs a name, which SLOs and reports use",
+        );
+    }
+    for (key, value) in [
+        ("requests", &spec.requests),
+        ("requests_per_user", &spec.requests_per_user),
+    ] {
+        if let Some(value) = value {
+            problems.at_least_one(key, value);
+        }
+    }
+}
+
+pub(super) fn levels(spec: &LevelsSpec, map: &Map, problems: &mut Problems) {
+    let kind = problems.only_one_of(
+        map,
+        &["users", "rate"],
+        "levels are numbers of users (closed loop) or rates (open loop)",
+    );
+    if let (None, Some((first, _))) = (kind, map.entries.first()) {
+        problems.error(
+            "S011",
+            "the levels are missing",
+            first.span,
+            "`users` or `rate` must be given here",
+        );
+    }
+    problems.only_one_of(map, EXTENTS, "a level ends in one way");
+    for users in spec.users.iter().flat_map(|users| users.iter()) {
+        problems.at_least_one("users", users);
+    }
+    for rate in spec.rate.iter().flat_map(|rates| rates.iter()) {
+        if rate.value.per_second() == 0.0 {
+            problems.error("S024", "a level's rate must be above 0", rate.span, "");
+        }
+    }
+    for (key, value) in [
+        ("requests", &spec.requests),
+        ("requests_per_user", &spec.requests_per_user),
+    ] {
+        if let Some(value) = value {
+            problems.at_least_one(key, value);
+        }
+    }
+}
+
+pub(super) fn batch(spec: &BatchSpec, _map: &Map, problems: &mut Problems) {
+    if let BatchSize::Of(0) = spec.size.value {
+        problems.error("S024", "`size` must be at least 1", spec.size.span, "");
+    }
+    if let Some(requests) = &spec.requests {
+        problems.at_least_one("requests", requests);
+    }
+}
+
+pub(super) fn drive(spec: &DriveSpec, _map: &Map, problems: &mut Problems) {
+    if let Some(cap) = &spec.max_in_flight {
+        problems.at_least_one("max_in_flight", cap);
+    }
+    if let Some(process) = &spec.process
+        && let ProcessSpec::Gamma(shape) = process.value
+        && shape <= 0.0
+    {
+        problems.error(
+            "S024",
+            "the shape of `gamma` must be above 0",
+            process.span,
+            "",
+        );
+    }
+}
+
+pub(super) fn request(spec: &RequestSpec, _map: &Map, problems: &mut Problems) {
+    if let Some(max_tokens) = &spec.max_tokens {
+        problems.at_least_one("max_tokens", max_tokens);
+    }
+    within(
+        problems,
+        "temperature",
+        spec.temperature.as_ref(),
+        0.0,
+        f64::MAX,
+        "at least 0",
+    );
+    within(
+        problems,
+        "top_p",
+        spec.top_p.as_ref(),
+        0.0,
+        1.0,
+        "between 0 and 1",
+    );
+}
+
+pub(super) fn run(spec: &RunSpec, _map: &Map, problems: &mut Problems) {
+    if let Some(repeats) = &spec.repeats {
+        problems.at_least_one("repeats", repeats);
+    }
+    if let Some(workers) = &spec.workers
+        && workers.value == WorkersSpec::Of(0)
+    {
+        problems.error("S024", "`workers` must be at least 1", workers.span, "");
+    }
+}
+
+pub(super) fn cost(spec: &CostSpec, _map: &Map, problems: &mut Problems) {
+    within(
+        problems,
+        "gpu_hour",
+        spec.gpu_hour.as_ref(),
+        0.0,
+        f64::MAX,
+        "at least 0",
+    );
+}
+
+fn within(
+    problems: &mut Problems,
+    key: &str,
+    value: Option<&Spanned<f64>>,
+    low: f64,
+    high: f64,
+    words: &str,
+) {
+    if let Some(value) = value
+        && !(low..=high).contains(&value.value)
+    {
+        problems.error("S024", format!("`{key}` must be {words}"), value.span, "");
+    }
+}
