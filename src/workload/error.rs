@@ -1,0 +1,119 @@
+//! Why a prompt set cannot be loaded.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Why a prompt set cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkloadError {
+    /// The file cannot be read.
+    #[error("cannot read `{}`: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("`{}`{}: {message}", path.display(), line.map(|line| format!(" line {line}")).unwrap_or_default())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The line, where one can be told.
+        line: Option<usize>,
+        /// What is wrong.
+        message: String,
+    },
+    /// Rows of the file are not prompts.
+    #[error("`{}`: {}", path.display(), RowList { bad: *bad, first })]
+    Rows {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        bad: u64,
+        /// The first few.
+        first: Vec<RowProblem>,
+    },
+    /// No prompt is left after the filters.
+    #[error(
+        "prompt set `{id}` has no prompt left: {read} read{}",
+        reasons(dropped)
+    )]
+    Empty {
+        /// The set.
+        id: String,
+        /// Prompts read.
+        read: u64,
+        /// Prompts filtered out.
+        filtered: u64,
+        /// Why, by reason.
+        dropped: Vec<(super::DropReason, u64)>,
+    },
+}
+
+/// One row that is not a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowProblem {
+    /// Where it is: `line 3`, `item 12`.
+    pub place: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Why reading a source stopped before its end.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    Io(std::io::Error),
+    Format {
+        line: Option<usize>,
+        message: String,
+    },
+}
+
+impl Stopped {
+    pub(super) fn at(self, path: &Path) -> WorkloadError {
+        let path = path.to_path_buf();
+        match self {
+            Stopped::Io(error) => WorkloadError::Read { path, error },
+            Stopped::Format { line, message } => WorkloadError::Format {
+                path,
+                line,
+                message,
+            },
+        }
+    }
+}
+
+impl From<std::io::Error> for Stopped {
+    fn from(error: std::io::Error) -> Stopped {
+        Stopped::Io(error)
+    }
+}
+
+struct RowList<'a> {
+    bad: u64,
+    first: &'a [RowProblem],
+}
+
+impl fmt::Display for RowList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bad {
+            1 => write!(f, "1 row is not a prompt")?,
+            bad => write!(f, "{bad} rows are not prompts")?,
+        }
+        for problem in self.first {
+            write!(f, "\n  {}: {}", problem.place, problem.message)?;
+        }
+        match self.bad.saturating_sub(self.first.len() as u64) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
+    }
+}
+
+fn reasons(dropped: &[(super::DropReason, u64)]) -> String {
+    dropped
+        .iter()
+        .map(|(reason, count)| format!(", {count} {reason}"))
+        .collect()
+}

@@ -1,0 +1,83 @@
+//! What a prompt set turned out to hold, for `scenario plan` and the report.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What a prompt set turned out to hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Rows read, whatever became of them; 0 for a set made from a seed.
+    pub read: u64,
+    /// Rows that passed the filters, before `limit`.
+    pub kept: u64,
+    /// Rows that did not, by reason.
+    pub dropped: Vec<(DropReason, u64)>,
+    /// Measured prompts with the text of an earlier one.
+    pub duplicates: u64,
+    /// Measured prompts; `None` for a set that never ends.
+    pub measured: Option<u64>,
+    /// Prompts kept for warm-up alone; with none, warm-up takes measured ones behind a unique first word.
+    pub warmup: u64,
+    /// Lengths of the measured prompts in characters; for a set that never ends, of its first thousand.
+    pub characters: Spread,
+    /// The same in tokens, estimated.
+    pub tokens: Spread,
+    /// Measured prompts of each category, in the order of the file.
+    pub categories: Vec<(Arc<str>, u64)>,
+}
+
+/// Why a row is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// Shorter than the filter's least length.
+    TooShort,
+    /// Longer than the filter's greatest length.
+    TooLong,
+    /// The first turn is not the user's.
+    NotHumanFirst,
+    /// It holds nothing that a user says.
+    NoText,
+    /// Its category was not asked for.
+    OtherCategory,
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DropReason::TooShort => "too short",
+            DropReason::TooLong => "too long",
+            DropReason::NotHumanFirst => "not begun by a human turn",
+            DropReason::NoText => "without text",
+            DropReason::OtherCategory => "of another category",
+        })
+    }
+}
+
+/// How a quantity is spread.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spread {
+    /// The least.
+    pub min: u64,
+    /// The middle one, the lower of the middle two.
+    pub median: u64,
+    /// The mean.
+    pub mean: f64,
+    /// The greatest.
+    pub max: u64,
+}
+
+impl Spread {
+    /// The spread of these values; all zero when there are none.
+    pub fn of(mut values: Vec<u64>) -> Spread {
+        values.sort_unstable();
+        let (Some(&min), Some(&max)) = (values.first(), values.last()) else {
+            return Spread::default();
+        };
+        Spread {
+            min,
+            median: values[(values.len() - 1) / 2],
+            mean: values.iter().sum::<u64>() as f64 / values.len() as f64,
+            max,
+        }
+    }
+}

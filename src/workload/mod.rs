@@ -1,0 +1,28 @@
+//! Prompt sets: what the requests say. `prompt(ordinal)` depends only on the seed and the ordinal, never on completion order.
+//!
+//! In: [`PromptSource`], resolved from the scenario. Out: a [`Workload`], loaded once and shared by the load threads.
+//!
+//! Every source hands its rows, one after another, to the selection, which filters, counts what it drops, and keeps no more
+//! than are wanted: a file of several hundred megabytes is read in constant memory. A row that cannot be read is an error
+//! with its place; nothing is skipped without being counted in [`Facts`].
+
+mod source;
+mod set;
+mod prompt;
+mod facts;
+mod error;
+mod select;
+mod row;
+mod file;
+mod categories;
+mod synthetic;
+mod words;
+
+pub use error::{RowProblem, WorkloadError};
+pub use facts::{DropReason, Facts, Spread};
+pub use prompt::{Prompt, estimated_tokens};
+pub use set::Workload;
+pub use source::{Fields, InlinePrompt, LengthDistribution, LengthFilter, PromptSource, Source};
+
+#[cfg(test)]
+mod tests;

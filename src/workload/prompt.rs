@@ -1,0 +1,63 @@
+//! One prompt, ready to be put into a request body.
+
+use std::sync::Arc;
+
+/// One prompt with its own controls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prompt {
+    /// Unique in its set.
+    pub id: Arc<str>,
+    /// What the user says.
+    pub text: Arc<str>,
+    /// The text as a JSON string with its quotes, so that a request body is put together by copying.
+    pub json: Arc<str>,
+    /// Its category.
+    pub category: Option<Arc<str>>,
+    /// Its own cap on generated tokens.
+    pub max_tokens: Option<u32>,
+    /// Its own floor on generated tokens.
+    pub min_tokens: Option<u32>,
+    /// Its own wish to go on after the end of sequence.
+    pub ignore_eos: Option<bool>,
+    /// How many tokens a sensible answer has, least and most, when the set says so.
+    pub expected_tokens: Option<(u32, u32)>,
+    /// Prompt tokens, when they are known or estimated.
+    pub tokens: Option<u32>,
+}
+
+impl Prompt {
+    /// A prompt without controls of its own.
+    pub fn new(id: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Prompt {
+        let text = text.into();
+        Prompt {
+            id: id.into(),
+            json: serde_json::to_string(&*text)
+                .expect("a string is always JSON")
+                .into(),
+            tokens: Some(estimated_tokens(text.chars().count())),
+            text,
+            category: None,
+            max_tokens: None,
+            min_tokens: None,
+            ignore_eos: None,
+            expected_tokens: None,
+        }
+    }
+
+    /// The same prompt behind a first word that no other prompt begins with, so that no prefix cache knows it.
+    pub(super) fn behind(&self, word: &str, id: String) -> Prompt {
+        Prompt {
+            category: self.category.clone(),
+            max_tokens: self.max_tokens,
+            min_tokens: self.min_tokens,
+            ignore_eos: self.ignore_eos,
+            expected_tokens: self.expected_tokens,
+            ..Prompt::new(id, format!("{word}: {}", self.text))
+        }
+    }
+}
+
+/// Tokens of a text of this many characters, as a rule of thumb for English: one for four characters.
+pub fn estimated_tokens(characters: usize) -> u32 {
+    u32::try_from(characters.div_ceil(4)).unwrap_or(u32::MAX)
+}

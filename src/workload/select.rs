@@ -1,0 +1,185 @@
+//! Which rows of a source become prompts, and in which order they are asked.
+//!
+//! Each row has a key: its number, or, shuffled, a seeded hash of its number. The rows with the smallest keys, in the order of
+//! their keys, are at once a uniform sample and a uniform permutation, so a heap as large as the sample is all that is held.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use crate::seed::Seed;
+
+use super::error::RowProblem;
+use super::facts::DropReason;
+use super::source::{LengthFilter, PromptSource};
+
+/// How many bad rows an error quotes.
+const TOLD: usize = 5;
+
+/// What a row offers, before it is chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) id: Option<String>,
+    pub(super) text: String,
+    pub(super) category: Option<String>,
+    pub(super) max_tokens: Option<u32>,
+    pub(super) min_tokens: Option<u32>,
+    pub(super) ignore_eos: Option<bool>,
+    pub(super) expected_tokens: Option<(u32, u32)>,
+}
+
+/// Why a row offers nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// Of no use, and counted.
+    Dropped(DropReason),
+    /// Wrong: the set cannot be loaded.
+    Bad(String),
+}
+
+/// A chosen row; ordered by its key.
+#[derive(Clone, Debug)]
+pub(super) struct Chosen {
+    key: u64,
+    /// Its number in the source, from 1.
+    pub(super) row: u64,
+    pub(super) candidate: Candidate,
+}
+
+/// Takes rows in, keeps those that are wanted, and counts the rest.
+#[derive(Debug)]
+pub(super) struct Selection {
+    filter: LengthFilter,
+    shuffled: Option<Seed>,
+    capacity: usize,
+    chosen: BinaryHeap<Chosen>,
+    pub(super) read: u64,
+    pub(super) kept: u64,
+    pub(super) bad: u64,
+    pub(super) problems: Vec<RowProblem>,
+    dropped: BTreeMap<DropReason, u64>,
+}
+
+impl Selection {
+    pub(super) fn new(source: &PromptSource, filter: LengthFilter) -> Selection {
+        Selection {
+            filter,
+            shuffled: source.shuffle.then(|| order_seed(source)),
+            capacity: source.limit.map_or(usize::MAX, with_warmup),
+            chosen: BinaryHeap::new(),
+            read: 0,
+            kept: 0,
+            bad: 0,
+            problems: Vec::new(),
+            dropped: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the next row in; `place` says where it is, should it be wrong.
+    pub(super) fn take(
+        &mut self,
+        row: Result<Candidate, Unfit>,
+        place: impl FnOnce(u64) -> String,
+    ) {
+        self.read += 1;
+        match row.and_then(|candidate| self.filtered(candidate)) {
+            Ok(candidate) => self.keep(candidate),
+            Err(Unfit::Dropped(reason)) => *self.dropped.entry(reason).or_default() += 1,
+            Err(Unfit::Bad(message)) => {
+                self.bad += 1;
+                if self.problems.len() < TOLD {
+                    let place = place(self.read);
+                    self.problems.push(RowProblem { place, message });
+                }
+            }
+        }
+    }
+
+    /// Rows held at this moment: never more than `limit` and its warm-up.
+    pub(super) fn held(&self) -> usize {
+        self.chosen.len()
+    }
+
+    pub(super) fn dropped(&self) -> Vec<(DropReason, u64)> {
+        self.dropped
+            .iter()
+            .map(|(reason, count)| (*reason, *count))
+            .collect()
+    }
+
+    /// The chosen rows in the order in which they are asked.
+    pub(super) fn into_chosen(self) -> Vec<Chosen> {
+        self.chosen.into_sorted_vec()
+    }
+
+    fn filtered(&self, candidate: Candidate) -> Result<Candidate, Unfit> {
+        let length = candidate.text.chars().count();
+        if length < self.filter.min_chars {
+            Err(Unfit::Dropped(DropReason::TooShort))
+        } else if length > self.filter.max_chars {
+            Err(Unfit::Dropped(DropReason::TooLong))
+        } else {
+            Ok(candidate)
+        }
+    }
+
+    fn keep(&mut self, candidate: Candidate) {
+        self.kept += 1;
+        let row = self.read;
+        let key = self
+            .shuffled
+            .as_ref()
+            .map_or(row, |seed| seed.at(row).hash());
+        self.chosen.push(Chosen {
+            key,
+            row,
+            candidate,
+        });
+        if self.chosen.len() > self.capacity {
+            self.chosen.pop();
+        }
+    }
+}
+
+/// The branch of the seed that orders a set; the same for every backend and model.
+fn order_seed(source: &PromptSource) -> Seed {
+    Seed::new(source.seed)
+        .stream("prompts")
+        .stream(&source.id)
+        .stream("order")
+}
+
+fn with_warmup(limit: u64) -> usize {
+    usize::try_from(limit.saturating_add(limit.div_ceil(10))).unwrap_or(usize::MAX)
+}
+
+/// How many of `available` prompts are measured; the rest is kept for warm-up.
+///
+/// With more prompts than `limit`, warm-up draws beyond it. Without, it gets the last tenth, unless the set is so small that
+/// a tenth of it says nothing.
+pub(super) fn measured_part(available: usize, limit: Option<u64>) -> usize {
+    match limit.and_then(|limit| usize::try_from(limit).ok()) {
+        Some(limit) if limit < available => limit,
+        _ if available < 20 => available,
+        _ => available - available.div_ceil(10),
+    }
+}
+
+impl Ord for Chosen {
+    fn cmp(&self, other: &Chosen) -> Ordering {
+        (self.key, self.row).cmp(&(other.key, other.row))
+    }
+}
+
+impl PartialOrd for Chosen {
+    fn partial_cmp(&self, other: &Chosen) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Chosen {
+    fn eq(&self, other: &Chosen) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Chosen {}

@@ -1,0 +1,432 @@
+//! A loaded prompt set.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::seed::Seed;
+
+use super::categories::read_categories;
+use super::error::WorkloadError;
+use super::facts::{Facts, Spread};
+use super::file::{read_file, read_sharegpt, read_sharegpt_stream};
+use super::prompt::Prompt;
+use super::select::{Candidate, Chosen, Selection, Unfit, measured_part};
+use super::source::{InlinePrompt, LengthFilter, PromptSource, Source};
+use super::synthetic::Synthesizer;
+use super::words::{self, Use};
+
+/// The prompts of the default set `chat`.
+const EMBEDDED: &str = include_str!("embedded/chat.json");
+
+/// How many prompts of an endless set are looked at for its facts.
+const SAMPLED: u64 = 1000;
+
+/// A loaded prompt set.
+///
+/// Cloning it, and taking a prompt out of it, copies pointers only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    prompts: Prompts,
+    categories: Arc<[Arc<str>]>,
+    digest: Arc<str>,
+    facts: Arc<Facts>,
+    /// Mixed into unique first words.
+    salt: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Prompts {
+    Listed(Listed),
+    Synthetic(Arc<Synthesizer>),
+}
+
+/// Prompts in the order in which they are asked: `measured` of them, then those kept for warm-up.
+#[derive(Clone, Debug, PartialEq)]
+struct Listed {
+    all: Arc<[Entry]>,
+    measured: usize,
+    /// The prompts kept for warm-up, with a unique first word where the text is also a measured one.
+    warmup: Arc<[Prompt]>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    /// Its number in the source.
+    row: u64,
+    prompt: Prompt,
+}
+
+impl Workload {
+    /// Loads a prompt set.
+    ///
+    /// # Errors
+    /// See [`WorkloadError`].
+    pub fn load(source: &PromptSource) -> Result<Workload, WorkloadError> {
+        let mut selection = Selection::new(source, filter(&source.from));
+        let path = match &source.from {
+            Source::Inline(prompts) => {
+                take_inline(prompts, &mut selection);
+                Path::new("inline")
+            }
+            Source::File { path, fields, .. } => {
+                read_file(path, fields, &mut selection)?;
+                path
+            }
+            Source::ShareGpt {
+                path: Some(path), ..
+            } => {
+                read_sharegpt(path, &mut selection)?;
+                path
+            }
+            Source::ShareGpt { path: None, .. } => {
+                let path = Path::new("embedded/chat.json");
+                read_sharegpt_stream(EMBEDDED.as_bytes(), &mut selection)
+                    .map_err(|stopped| stopped.at(path))?;
+                path
+            }
+            Source::Categories { path, only } => {
+                read_categories(path, only, &mut selection)?;
+                path
+            }
+            Source::Synthetic {
+                input_tokens,
+                output_tokens,
+            } => {
+                let seed = set_seed(source).stream("synthetic");
+                return Ok(Workload::synthetic(Synthesizer::new(
+                    seed,
+                    *input_tokens,
+                    *output_tokens,
+                    source.limit,
+                )));
+            }
+        };
+        Workload::selected(source, selection, path)
+    }
+
+    /// The number of measured prompts; `None` for a set that never ends.
+    pub fn measured(&self) -> Option<u64> {
+        match &self.prompts {
+            Prompts::Listed(listed) => Some(listed.measured as u64),
+            Prompts::Synthetic(made) => made.limit,
+        }
+    }
+
+    /// The categories of the set, in the order of the file.
+    pub fn categories(&self) -> &[Arc<str>] {
+        &self.categories
+    }
+
+    /// blake3 of the loaded prompts in the order of the source, as hex: the identity of the data set.
+    ///
+    /// It does not depend on ids, nor on the order in which prompts are asked; a set made from a seed includes the seed.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// What the set turned out to hold.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Measured prompts whose text repeats that of an earlier one.
+    pub fn prompt_repeats(&self) -> u64 {
+        self.facts.duplicates
+    }
+
+    /// The measured prompt for this ordinal; past the end of the set prompts repeat.
+    pub fn prompt(&self, ordinal: u64) -> Prompt {
+        match &self.prompts {
+            Prompts::Listed(listed) => {
+                let index = ordinal % listed.measured as u64;
+                listed.all[index as usize].prompt.clone()
+            }
+            Prompts::Synthetic(made) => made.prompt(ordinal),
+        }
+    }
+
+    /// The warm-up prompt for this ordinal; never one that the measured part uses.
+    ///
+    /// Where the prompts kept for warm-up are used up, they come again behind a unique first word.
+    pub fn warmup_prompt(&self, ordinal: u64) -> Prompt {
+        match &self.prompts {
+            Prompts::Listed(listed) => listed.warmup_prompt(ordinal, self.salt),
+            Prompts::Synthetic(made) => made.warmup_prompt(ordinal),
+        }
+    }
+
+    /// The part of the set in one category, as a set of its own; `None` if there is no such category.
+    ///
+    /// Measured and warm-up prompts are divided anew, as if the set had held this category alone.
+    pub fn expand(&self, category: &str) -> Option<Workload> {
+        let Prompts::Listed(listed) = &self.prompts else {
+            return None;
+        };
+        let part: Vec<Entry> = listed
+            .all
+            .iter()
+            .filter(|entry| entry.prompt.category.as_deref() == Some(category))
+            .cloned()
+            .collect();
+        if part.is_empty() {
+            return None;
+        }
+        let facts = Facts {
+            kept: part.len() as u64,
+            ..(*self.facts).clone()
+        };
+        let measured = measured_part(part.len(), None);
+        Some(Workload::listed(part, measured, self.salt, facts))
+    }
+
+    fn selected(
+        source: &PromptSource,
+        mut selection: Selection,
+        path: &Path,
+    ) -> Result<Workload, WorkloadError> {
+        if selection.bad > 0 {
+            return Err(WorkloadError::Rows {
+                path: path.to_path_buf(),
+                bad: selection.bad,
+                first: std::mem::take(&mut selection.problems),
+            });
+        }
+        let facts = Facts {
+            read: selection.read,
+            kept: selection.kept,
+            dropped: selection.dropped(),
+            ..Facts::default()
+        };
+        if selection.held() == 0 {
+            return Err(WorkloadError::Empty {
+                id: source.id.clone(),
+                read: facts.read,
+                filtered: facts.read - facts.kept,
+                dropped: facts.dropped,
+            });
+        }
+        let entries = entries(selection.into_chosen());
+        let measured = measured_part(entries.len(), source.limit);
+        let salt = set_seed(source).stream("first words").hash();
+        Ok(Workload::listed(entries, measured, salt, facts))
+    }
+
+    /// A set of these prompts; `facts` already says what became of the source's rows.
+    fn listed(entries: Vec<Entry>, measured: usize, salt: u64, facts: Facts) -> Workload {
+        let mut in_file_order: Vec<&Entry> = entries.iter().collect();
+        in_file_order.sort_by_key(|entry| entry.row);
+        let digest = digest_of(&in_file_order);
+        let categories = categories_of(&in_file_order);
+        let facts = Facts {
+            duplicates: repeats(&entries[..measured]),
+            measured: Some(measured as u64),
+            warmup: (entries.len() - measured) as u64,
+            characters: Spread::of(characters(&entries[..measured]).collect()),
+            tokens: Spread::of(tokens(&entries[..measured]).collect()),
+            categories: counted(&categories, &entries[..measured]),
+            ..facts
+        };
+        Workload {
+            categories: categories.into(),
+            digest: digest.into(),
+            facts: facts.into(),
+            salt,
+            prompts: Prompts::Listed(Listed {
+                warmup: warmup_part(&entries, measured, salt),
+                all: entries.into(),
+                measured,
+            }),
+        }
+    }
+
+    fn synthetic(made: Synthesizer) -> Workload {
+        let looked_at = made.limit.map_or(SAMPLED, |limit| limit.min(SAMPLED));
+        let lengths = || (0..looked_at).map(|ordinal| u64::from(made.input_length(ordinal)));
+        let facts = Facts {
+            measured: made.limit,
+            tokens: Spread::of(lengths().collect()),
+            characters: Spread::of(lengths().map(|tokens| tokens * 4).collect()),
+            ..Facts::default()
+        };
+        Workload {
+            categories: Vec::new().into(),
+            digest: blake3::hash(made.identity().as_bytes())
+                .to_hex()
+                .as_str()
+                .into(),
+            facts: facts.into(),
+            salt: 0,
+            prompts: Prompts::Synthetic(Arc::new(made)),
+        }
+    }
+}
+
+impl Listed {
+    fn warmup_prompt(&self, ordinal: u64, salt: u64) -> Prompt {
+        let kept = self.warmup.len() as u64;
+        if ordinal < kept {
+            return self.warmup[ordinal as usize].clone();
+        }
+        let base = match kept {
+            0 => &self.all[(ordinal % self.measured as u64) as usize].prompt,
+            _ => &self.all[self.measured + (ordinal % kept) as usize].prompt,
+        };
+        marked(base, ordinal, salt)
+    }
+}
+
+/// The branch of the seed that belongs to a set; the same for every backend and model.
+fn set_seed(source: &PromptSource) -> Seed {
+    Seed::new(source.seed).stream("prompts").stream(&source.id)
+}
+
+fn filter(from: &Source) -> LengthFilter {
+    match from {
+        Source::File { filter, .. } | Source::ShareGpt { filter, .. } => *filter,
+        Source::Inline(_) | Source::Categories { .. } | Source::Synthetic { .. } => {
+            LengthFilter::ANY
+        }
+    }
+}
+
+fn take_inline(prompts: &[InlinePrompt], selection: &mut Selection) {
+    for prompt in prompts {
+        let row = match prompt.text.trim() {
+            "" => Err(Unfit::Bad("has an empty prompt".to_owned())),
+            _ => Ok(Candidate {
+                text: prompt.text.clone(),
+                category: prompt.category.clone(),
+                ..Candidate::default()
+            }),
+        };
+        selection.take(row, |number| format!("prompt {number}"));
+    }
+}
+
+/// The prompts of the chosen rows. An id that comes again gets a number behind it, in the order of the source.
+fn entries(chosen: Vec<Chosen>) -> Vec<Entry> {
+    let mut ids = unique_ids(&chosen);
+    chosen
+        .into_iter()
+        .map(|Chosen { row, candidate, .. }| {
+            let id = ids.remove(&row).unwrap_or_default();
+            Entry {
+                row,
+                prompt: Prompt {
+                    category: candidate.category.map(Arc::from),
+                    max_tokens: candidate.max_tokens,
+                    min_tokens: candidate.min_tokens,
+                    ignore_eos: candidate.ignore_eos,
+                    expected_tokens: candidate.expected_tokens,
+                    ..Prompt::new(id, candidate.text)
+                },
+            }
+        })
+        .collect()
+}
+
+/// An id for each row number.
+fn unique_ids(chosen: &[Chosen]) -> HashMap<u64, String> {
+    let mut rows: Vec<&Chosen> = chosen.iter().collect();
+    rows.sort_by_key(|chosen| chosen.row);
+    let mut seen: HashMap<String, u64> = HashMap::new();
+    let mut ids = HashMap::new();
+    for chosen in rows {
+        let wanted = match &chosen.candidate.id {
+            Some(id) => id.clone(),
+            None => chosen.row.to_string(),
+        };
+        let mut id = wanted.clone();
+        while seen.contains_key(&id) {
+            let times = seen.entry(wanted.clone()).or_insert(0);
+            *times += 1;
+            id = format!("{wanted}#{times}");
+        }
+        seen.insert(id.clone(), 1);
+        ids.insert(chosen.row, id);
+    }
+    ids
+}
+
+fn digest_of(entries: &[&Entry]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"scenario prompts v1");
+    for Entry { prompt, .. } in entries {
+        let content = serde_json::json!([
+            &*prompt.text,
+            prompt.category.as_deref(),
+            prompt.max_tokens,
+            prompt.min_tokens,
+            prompt.ignore_eos,
+        ]);
+        hasher.update(content.to_string().as_bytes());
+        hasher.update(b"\n");
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn categories_of(entries: &[&Entry]) -> Vec<Arc<str>> {
+    let mut seen = HashSet::new();
+    entries
+        .iter()
+        .filter_map(|entry| entry.prompt.category.clone())
+        .filter(|category| seen.insert(category.clone()))
+        .collect()
+}
+
+fn counted(categories: &[Arc<str>], entries: &[Entry]) -> Vec<(Arc<str>, u64)> {
+    let mut counts: HashMap<&str, u64> = HashMap::new();
+    for category in entries
+        .iter()
+        .filter_map(|entry| entry.prompt.category.as_deref())
+    {
+        *counts.entry(category).or_default() += 1;
+    }
+    categories
+        .iter()
+        .map(|category| {
+            (
+                category.clone(),
+                counts.get(&**category).copied().unwrap_or(0),
+            )
+        })
+        .collect()
+}
+
+fn repeats(entries: &[Entry]) -> u64 {
+    let texts: HashSet<&str> = entries.iter().map(|entry| &*entry.prompt.text).collect();
+    (entries.len() - texts.len()) as u64
+}
+
+fn characters(entries: &[Entry]) -> impl Iterator<Item = u64> + '_ {
+    entries
+        .iter()
+        .map(|entry| entry.prompt.text.chars().count() as u64)
+}
+
+fn tokens(entries: &[Entry]) -> impl Iterator<Item = u64> + '_ {
+    entries
+        .iter()
+        .filter_map(|entry| entry.prompt.tokens.map(u64::from))
+}
+
+fn warmup_part(entries: &[Entry], measured: usize, salt: u64) -> Arc<[Prompt]> {
+    let mut asked: HashSet<&str> = entries[..measured]
+        .iter()
+        .map(|entry| &*entry.prompt.text)
+        .collect();
+    (0..)
+        .zip(&entries[measured..])
+        .map(|(ordinal, entry)| match asked.insert(&entry.prompt.text) {
+            true => entry.prompt.clone(),
+            false => marked(&entry.prompt, ordinal, salt),
+        })
+        .collect()
+}
+
+/// The prompt as the warm-up request number `ordinal` sends it when its text is also sent elsewhere.
+fn marked(prompt: &Prompt, ordinal: u64, salt: u64) -> Prompt {
+    let id = format!("{}+warmup-{ordinal}", prompt.id);
+    prompt.behind(&words::unique(salt, ordinal, Use::Warmup), id)
+}
