@@ -1,0 +1,248 @@
+//! Backends and models as written become backends and models with nothing left to decide.
+
+use std::time::Duration;
+
+use super::{Api, Backend, BackendKind, EngineMetrics, Gpus, HeaderValue, Model, Tls, presets};
+use crate::diagnostic::{Diagnostic, Sources, Spanned, did_you_mean};
+use crate::spec::{
+    self, BackendSpec, EngineMetricsSpec, Entry, GpusSpec, HeaderSpec, Id, ModelSpec, Proxy,
+    ScenarioSpec,
+};
+
+/// How long an attached backend may take to answer its probe.
+const READY: Duration = Duration::from_secs(10);
+
+/// The models of the scenario; without any, the one that the server lists.
+pub(super) fn models(spec: &ScenarioSpec, found: &mut Vec<Diagnostic>) -> Vec<Model> {
+    let Some(entries) = &spec.models else {
+        return vec![Model {
+            key: "default".to_owned(),
+            id: None,
+            served_as: Vec::new(),
+        }];
+    };
+    entries
+        .iter()
+        .map(|entry| model(spec, entry, found))
+        .collect()
+}
+
+fn model(spec: &ScenarioSpec, entry: &Entry<ModelSpec>, found: &mut Vec<Diagnostic>) -> Model {
+    let served_as = entry.value.served_as.iter().flatten().map(|served| {
+        if spec.backends.get(&served.key.value).is_none() {
+            found.push(unknown_backend(spec, &served.key));
+        }
+        (served.key.value.to_string(), served.value.value.clone())
+    });
+    Model {
+        key: entry.key.value.to_string(),
+        id: entry.value.id.as_ref().map(|id| id.value.clone()),
+        served_as: served_as.collect(),
+    }
+}
+
+fn unknown_backend(spec: &ScenarioSpec, key: &Spanned<Id>) -> Diagnostic {
+    let error = Diagnostic::error("S063", format!("there is no backend `{}`", key.value))
+        .at(key.span, "served where?");
+    match did_you_mean(&key.value, spec.backends.names()) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None => error,
+    }
+}
+
+/// The backend of an entry, playing `model` if it is, or is swapped for, a simulator.
+pub(super) fn backend(
+    entry: &Entry<BackendSpec>,
+    model: Option<&Model>,
+    simulate: bool,
+    sources: &Sources,
+    found: &mut Vec<Diagnostic>,
+) -> Backend {
+    let spec = &entry.value;
+    let kind = kind(entry);
+    if let Some(preset) = &spec.preset {
+        check_preset(preset, found);
+    }
+    if kind != BackendKind::Simulator && spec.url.is_none() {
+        found.push(
+            Diagnostic::error(
+                "S056",
+                format!("backend `{}` has no address", entry.key.value),
+            )
+            .at(entry.key.span, "")
+            .help(format!(
+                "write `{}: {{ kind: {}, url: http://localhost:8000 }}`",
+                entry.key.value,
+                kind.name()
+            )),
+        );
+    }
+    let simulated = Backend {
+        id: entry.key.value.to_string(),
+        kind: BackendKind::Simulator,
+        url: None,
+        api: api(spec),
+        headers: Vec::new(),
+        preset: Some(preset(spec, kind, model)),
+        tls: Tls::default(),
+        optional: false,
+        ready_timeout: READY,
+        metrics: EngineMetrics::Auto,
+        gpus: Gpus::Auto,
+    };
+    if simulate || (kind == BackendKind::Simulator && spec.url.is_none()) {
+        return simulated;
+    }
+    Backend {
+        kind,
+        url: spec.url.as_ref().map(|url| url.value.to_string()),
+        headers: headers(spec),
+        preset: spec.preset.as_ref().map(|preset| preset.value.clone()),
+        tls: tls(spec, sources),
+        optional: spec
+            .optional
+            .as_ref()
+            .is_some_and(|optional| optional.value),
+        ready_timeout: spec
+            .ready
+            .as_ref()
+            .and_then(|ready| ready.timeout.as_ref())
+            .map_or(READY, |timeout| timeout.value),
+        metrics: metrics(spec),
+        gpus: gpus(spec),
+        ..simulated
+    }
+}
+
+/// What this version knows of and cannot do, once for each backend.
+pub(super) fn check(entry: &Entry<BackendSpec>, found: &mut Vec<Diagnostic>) {
+    let spec = &entry.value;
+    if let Some(gpus) = spec
+        .gpus
+        .as_ref()
+        .filter(|gpus| matches!(gpus.value, GpusSpec::Dcgm { .. }))
+    {
+        found.push(
+            Diagnostic::error("S062", "GPUs behind a DCGM exporter cannot be read yet")
+                .at(gpus.span, "")
+                .help("use `gpus: auto` beside the GPUs, or `gpus: none`"),
+        );
+    }
+    if let Some(proxy) = spec
+        .proxy
+        .as_ref()
+        .filter(|proxy| proxy.value == Proxy::Environment)
+    {
+        found.push(
+            Diagnostic::error("S062", "proxies cannot be used yet")
+                .at(proxy.span, "")
+                .help("a proxy spoils latencies; run beside the backend"),
+        );
+    }
+}
+
+/// The kind that is written, else the id where it is a kind's name, else any server of the OpenAI API.
+pub(super) fn kind(entry: &Entry<BackendSpec>) -> BackendKind {
+    let by_name = |name: &str| {
+        BackendKind::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    };
+    entry
+        .value
+        .kind
+        .as_ref()
+        .and_then(|kind| by_name(kind.value.name()))
+        .or_else(|| by_name(&entry.key.value))
+        .unwrap_or(
+            if entry.value.preset.is_some() && entry.value.url.is_none() {
+                BackendKind::Simulator
+            } else {
+                BackendKind::Openai
+            },
+        )
+}
+
+fn api(spec: &BackendSpec) -> Api {
+    match spec.api.as_ref().map(|api| api.value) {
+        Some(spec::Api::Completions) => Api::Completions,
+        Some(spec::Api::Chat) | None => Api::Chat,
+    }
+}
+
+fn preset(spec: &BackendSpec, kind: BackendKind, model: Option<&Model>) -> String {
+    match &spec.preset {
+        Some(preset) => preset.value.clone(),
+        None => presets::nearest(kind, model).to_owned(),
+    }
+}
+
+fn check_preset(preset: &Spanned<String>, found: &mut Vec<Diagnostic>) {
+    if presets::PRESETS.contains(&preset.value.as_str()) {
+        return;
+    }
+    let help = match did_you_mean(&preset.value, presets::PRESETS.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", presets::PRESETS.join(", ")),
+    };
+    found.push(
+        Diagnostic::error(
+            "S057",
+            format!("the simulator has no preset `{}`", preset.value),
+        )
+        .at(preset.span, "")
+        .help(help),
+    );
+}
+
+fn headers(spec: &BackendSpec) -> Vec<(String, HeaderValue)> {
+    let bearer = spec.auth.iter().map(|auth| {
+        let value = HeaderValue::Environment {
+            prefix: "Bearer ",
+            name: auth.bearer.env.value.clone(),
+        };
+        ("Authorization".to_owned(), value)
+    });
+    let written = spec.headers.iter().flatten().map(|header| {
+        let value = match &header.value {
+            HeaderSpec::Literal(text) => HeaderValue::Literal(text.value.clone()),
+            HeaderSpec::Environment(secret) => HeaderValue::Environment {
+                prefix: "",
+                name: secret.env.value.clone(),
+            },
+        };
+        (header.key.value.clone(), value)
+    });
+    bearer.chain(written).collect()
+}
+
+fn tls(spec: &BackendSpec, sources: &Sources) -> Tls {
+    let Some(tls) = &spec.tls else {
+        return Tls::default();
+    };
+    Tls {
+        ca: tls
+            .ca
+            .as_ref()
+            .map(|ca| sources.directory(ca.span.source).join(&ca.value)),
+        insecure: tls.insecure.as_ref().is_some_and(|insecure| insecure.value),
+    }
+}
+
+fn metrics(spec: &BackendSpec) -> EngineMetrics {
+    match spec.metrics.as_ref().map(|metrics| &metrics.value) {
+        Some(EngineMetricsSpec::Off) => EngineMetrics::Off,
+        Some(EngineMetricsSpec::Url(url)) => EngineMetrics::Url(url.to_string()),
+        Some(EngineMetricsSpec::Auto) | None => EngineMetrics::Auto,
+    }
+}
+
+fn gpus(spec: &BackendSpec) -> Gpus {
+    match spec.gpus.as_ref().map(|gpus| &gpus.value) {
+        Some(GpusSpec::Off | GpusSpec::Dcgm { .. }) => Gpus::Off,
+        Some(GpusSpec::Nvml(indices)) => {
+            Gpus::Nvml(indices.iter().map(|index| index.value).collect())
+        }
+        Some(GpusSpec::Auto) | None => Gpus::Auto,
+    }
+}

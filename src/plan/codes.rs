@@ -1,0 +1,78 @@
+//! The stable codes of this stage's diagnostics, each with its explanation in a line.
+
+/// Code and explanation, in order: `S` is an error, `L` a lint.
+pub const CODES: &[(&str, &str)] = &[
+    (
+        "S045",
+        "the matrix names something that the scenario does not define",
+    ),
+    ("S046", "no combination is left to run"),
+    ("S048", "two levels of a load are the same"),
+    ("S049", "a load mixes rates and users"),
+    ("S050", "requests for each user in a load that has none"),
+    (
+        "S051",
+        "a load that begins without a rate or a number of users",
+    ),
+    ("S052", "an exponential ramp that touches zero"),
+    ("S053", "a counted stage that nobody sends"),
+    ("S054", "fewer than 3 requests for each user of a level"),
+    ("S056", "a backend without an address"),
+    ("S057", "a preset that the simulator does not have"),
+    ("S058", "a prompt set that cannot be loaded"),
+    ("S059", "the plan needs more than the run's budget"),
+    (
+        "S060",
+        "the plan asks more of a backend than its limit allows",
+    ),
+    ("S061", "a selection that matches no cell"),
+    (
+        "S062",
+        "something that the format knows and this version cannot run yet",
+    ),
+    (
+        "S063",
+        "a model served under a name at a backend that does not exist",
+    ),
+    ("S064", "goodput over a metric that a request does not have"),
+    (
+        "S065",
+        "a goodput rule for a dimension that requests do not have",
+    ),
+    (
+        "S066",
+        "answer lengths that vary on prompts that are not synthetic",
+    ),
+    ("S067", "a load without any measured stage"),
+    ("S068", "a level that takes no time"),
+    (
+        "S069",
+        "a batch over an endless prompt set without a number of requests",
+    ),
+    ("S070", "a closed-loop ramp that is counted, not timed"),
+    (
+        "S071",
+        "an environment variable for a header that is not set",
+    ),
+    ("L003", "a percentile with too few samples to be sure of it"),
+    ("L036", "an exclusion that excludes nothing"),
+    ("L037", "a key that has no effect in this load"),
+    ("L038", "the load alone takes longer than the run may"),
+    ("L039", "the prompts of a set are used more than once"),
+    (
+        "L040",
+        "answers may take more tokens than a backend's limit allows",
+    ),
+    (
+        "L041",
+        "an expectation that this version does not judge yet",
+    ),
+];
+
+/// What a code of this stage means, in a line.
+pub fn explain(code: &str) -> Option<&'static str> {
+    CODES
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(code))
+        .map(|(_, explanation)| *explanation)
+}

@@ -1,0 +1,98 @@
+//! Cells for tests of this stage and of those above it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{
+    Api, Backend, BackendKind, Cell, EngineMetrics, Extent, Gpus, Guards, Model, Planned,
+    RequestParameters, Segment, Stage, Timeouts, Tls,
+};
+use crate::diagnostic::Span;
+use crate::workload::{InlinePrompt, PromptSource, Source, Workload};
+
+/// A stage of ten seconds.
+pub(crate) fn stage(name: &str, measured: bool, users: Option<u32>) -> Stage {
+    Stage {
+        name: name.to_owned(),
+        measured,
+        users,
+        rate: None,
+        extent: Extent::For(Duration::from_secs(10)),
+        requests: Planned::Unknown,
+        expected: Planned::Exact(10.0),
+        prompt_offset: 0,
+        prompts_reused: false,
+        tail_fill: false,
+        span: Span::default(),
+    }
+}
+
+/// A cell with one prompt, no goodput bounds and the default guards.
+pub(crate) fn cell(
+    [backend, model, prompts, load]: [&str; 4],
+    stages: Vec<Stage>,
+    segments: Vec<Segment>,
+) -> Cell {
+    let source = PromptSource {
+        id: prompts.to_owned(),
+        from: Source::Inline(vec![InlinePrompt {
+            text: "Hello".to_owned(),
+            category: None,
+        }]),
+        limit: None,
+        seed: 1,
+        shuffle: false,
+    };
+    let second = Duration::from_secs(1);
+    Cell {
+        id: [backend, model, prompts, load].join("/"),
+        backend: Arc::new(Backend {
+            id: backend.to_owned(),
+            kind: BackendKind::Vllm,
+            url: None,
+            api: Api::Chat,
+            headers: Vec::new(),
+            preset: None,
+            tls: Tls::default(),
+            optional: false,
+            ready_timeout: second,
+            metrics: EngineMetrics::Auto,
+            gpus: Gpus::Auto,
+        }),
+        model: Arc::new(Model {
+            key: model.to_owned(),
+            id: None,
+            served_as: Vec::new(),
+        }),
+        prompts: prompts.to_owned(),
+        load: load.to_owned(),
+        workload: Arc::new(Workload::load(&source).expect("one prompt is a prompt set")),
+        request: RequestParameters {
+            stream: true,
+            max_tokens: 16,
+            min_tokens: None,
+            ignore_eos: false,
+            temperature: 0.0,
+            top_p: None,
+            top_k: None,
+            seed: None,
+            stop: Vec::new(),
+            extra: serde_json::Map::new(),
+            timeouts: Timeouts {
+                connect: second,
+                first_token: second * 10,
+                idle: second,
+                total: second * 60,
+            },
+        },
+        stages,
+        segments,
+        drain: second,
+        cooldown: second,
+        goodput: Vec::new(),
+        guards: Guards::default(),
+        gpu_hour: None,
+        prompts_per_repeat: 1,
+        digest: String::new(),
+    }
+}

@@ -1,0 +1,314 @@
+//! Prompt sets as written become sources with nothing left to decide, each loaded once.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::RequestParameters;
+use super::requests::SMOKE_TOKENS;
+use crate::diagnostic::{Diagnostic, Sources, Span, Spanned};
+use crate::spec::{
+    DistributionSpec, Expand, OverContext, PromptOrder, PromptsSpec, ScenarioSpec, SourceSpec,
+};
+use crate::workload::{
+    Fields, InlinePrompt, LengthDistribution, LengthFilter, PromptSource, Source, Workload,
+};
+
+/// The id of the set that is built in.
+pub(super) const BUILT_IN: &str = "chat";
+
+/// The length filter of conversations, in characters (that of the published ShareGPT suites).
+const CONVERSATION: LengthFilter = LengthFilter {
+    min_chars: 50,
+    max_chars: 8000,
+};
+const ANY_LENGTH: LengthFilter = LengthFilter {
+    min_chars: 1,
+    max_chars: usize::MAX,
+};
+
+/// A loaded set under the name that its cells have.
+pub(super) struct LoadedSet {
+    /// The id in the scenario.
+    pub(super) id: String,
+    /// The id in the cells: that of the set, with its category if the set is expanded.
+    pub(super) name: String,
+    pub(super) workload: Arc<Workload>,
+}
+
+/// Loads a set and takes it apart if it is expanded; mistakes go to `found`.
+pub(super) fn load(
+    id: &str,
+    spec: &ScenarioSpec,
+    seed: u64,
+    smoke: bool,
+    sources: &Sources,
+    found: &mut Vec<Diagnostic>,
+) -> Vec<LoadedSet> {
+    let Some(written) = spec.prompts.as_ref().and_then(|prompts| prompts.get(id)) else {
+        return load_source(built_in(seed), None, found)
+            .map(|workload| {
+                vec![LoadedSet {
+                    id: id.to_owned(),
+                    name: id.to_owned(),
+                    workload,
+                }]
+            })
+            .unwrap_or_default();
+    };
+    check(written, found);
+    let source = source(id, written, seed, smoke, sources);
+    let Some(workload) = load_source(source, Some(place(written)), found) else {
+        return Vec::new();
+    };
+    if written.use_as.expand.as_ref().map(|expand| expand.value) != Some(Expand::Category) {
+        return vec![LoadedSet {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            workload,
+        }];
+    }
+    workload
+        .categories()
+        .iter()
+        .filter_map(|category| {
+            Some(LoadedSet {
+                id: id.to_owned(),
+                name: format!("{id}-{category}"),
+                workload: Arc::new(workload.expand(category)?),
+            })
+        })
+        .collect()
+}
+
+fn built_in(seed: u64) -> PromptSource {
+    PromptSource {
+        id: BUILT_IN.to_owned(),
+        from: Source::ShareGpt {
+            path: None,
+            filter: CONVERSATION,
+        },
+        limit: None,
+        seed,
+        shuffle: true,
+    }
+}
+
+fn load_source(
+    source: PromptSource,
+    place: Option<Span>,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Arc<Workload>> {
+    match Workload::load(&source) {
+        Ok(workload) => Some(Arc::new(workload)),
+        Err(error) => {
+            let diagnostic = Diagnostic::error("S058", error.to_string());
+            found.push(match place {
+                Some(span) => diagnostic
+                    .at(span, "")
+                    .help("paths start at the folder of the file that names them"),
+                None => diagnostic,
+            });
+            None
+        }
+    }
+}
+
+/// Where the prompts come from, as written: the path, or the source.
+fn place(written: &PromptsSpec) -> Span {
+    match &written.source.value {
+        SourceSpec::File(file) => file.path.span,
+        SourceSpec::Categories(categories) => categories.path.span,
+        SourceSpec::Sharegpt(conversations) => conversations
+            .path
+            .as_ref()
+            .map_or(written.source.span, |path| path.span),
+        SourceSpec::Inline(_) | SourceSpec::Synthetic(_) => written.source.span,
+    }
+}
+
+fn source(
+    id: &str,
+    written: &PromptsSpec,
+    seed: u64,
+    smoke: bool,
+    sources: &Sources,
+) -> PromptSource {
+    let absolute = |path: &Spanned<PathBuf>| sources.directory(path.span.source).join(&path.value);
+    let use_as = &written.use_as;
+    let filter = |min: &Option<Spanned<u32>>, max: &Option<Spanned<u32>>, usual: LengthFilter| {
+        LengthFilter {
+            min_chars: min
+                .as_ref()
+                .map_or(usual.min_chars, |min| min.value as usize),
+            max_chars: max
+                .as_ref()
+                .map_or(usual.max_chars, |max| max.value as usize),
+        }
+    };
+    let from = match &written.source.value {
+        SourceSpec::Inline(inline) => Source::Inline(
+            inline
+                .prompts
+                .iter()
+                .map(|prompt| InlinePrompt {
+                    text: prompt.prompt.value.clone(),
+                    category: prompt
+                        .category
+                        .as_ref()
+                        .or(use_as.category.as_ref())
+                        .map(|category| category.value.clone()),
+                })
+                .collect(),
+        ),
+        SourceSpec::File(file) => Source::File {
+            path: absolute(&file.path),
+            fields: file.fields.as_ref().map(fields).unwrap_or_default(),
+            filter: filter(&file.min_chars, &file.max_chars, ANY_LENGTH),
+        },
+        SourceSpec::Sharegpt(conversations) => Source::ShareGpt {
+            path: conversations.path.as_ref().map(absolute),
+            filter: filter(
+                &conversations.min_chars,
+                &conversations.max_chars,
+                CONVERSATION,
+            ),
+        },
+        SourceSpec::Categories(categories) => Source::Categories {
+            path: absolute(&categories.path),
+            only: categories
+                .categories
+                .iter()
+                .flatten()
+                .map(|category| category.value.clone())
+                .collect(),
+        },
+        SourceSpec::Synthetic(synthetic) => Source::Synthetic {
+            input_tokens: lengths(&synthetic.input_tokens),
+            output_tokens: use_as.output_tokens.as_ref().map(|tokens| {
+                if smoke {
+                    LengthDistribution::Fixed(SMOKE_TOKENS)
+                } else {
+                    lengths(tokens)
+                }
+            }),
+        },
+    };
+    PromptSource {
+        id: id.to_owned(),
+        from,
+        limit: use_as.limit.as_ref().map(|limit| limit.value),
+        seed: use_as.seed.as_ref().map_or(seed, |seed| seed.value),
+        shuffle: use_as
+            .order
+            .as_ref()
+            .is_none_or(|order| order.value == PromptOrder::Shuffle),
+    }
+}
+
+fn fields(written: &crate::spec::FieldsSpec) -> Fields {
+    let text = |field: &Option<Spanned<String>>| field.as_ref().map(|field| field.value.clone());
+    Fields {
+        prompt: text(&written.prompt),
+        id: text(&written.id),
+        category: text(&written.category),
+        max_tokens: text(&written.max_tokens),
+        min_tokens: text(&written.min_tokens),
+        ignore_eos: text(&written.ignore_eos),
+    }
+}
+
+fn lengths(written: &DistributionSpec<u32>) -> LengthDistribution {
+    let bounds = |min: &Option<Spanned<u32>>, max: &Option<Spanned<u32>>| {
+        (
+            min.as_ref().map_or(1, |min| min.value),
+            max.as_ref().map_or(u32::MAX, |max| max.value),
+        )
+    };
+    match written {
+        DistributionSpec::Fixed(tokens) => LengthDistribution::Fixed(tokens.value),
+        DistributionSpec::Uniform(low, high) => LengthDistribution::Uniform(low.value, high.value),
+        DistributionSpec::Normal(normal) => {
+            let (min, max) = bounds(&normal.min, &normal.max);
+            LengthDistribution::Normal {
+                mean: f64::from(normal.mean.value),
+                stddev: f64::from(normal.stddev.value),
+                min,
+                max,
+            }
+        }
+        DistributionSpec::Lognormal(lognormal) => {
+            let (min, max) = bounds(&lognormal.min, &lognormal.max);
+            LengthDistribution::Lognormal {
+                median: f64::from(lognormal.median.value),
+                p95: f64::from(lognormal.p95.value),
+                min,
+                max,
+            }
+        }
+        // Refused by `check`.
+        DistributionSpec::Exponential(mean) => LengthDistribution::Fixed(mean.value),
+    }
+}
+
+/// An answer length that is the same for every prompt of a set.
+pub(super) fn fix_length(written: &PromptsSpec, parameters: &mut RequestParameters) {
+    if let Some(DistributionSpec::Fixed(tokens)) = &written.use_as.output_tokens {
+        parameters.max_tokens = tokens.value;
+        parameters.min_tokens = Some(tokens.value);
+        parameters.ignore_eos = true;
+    }
+}
+
+/// What this version knows of and cannot do with a set.
+fn check(written: &PromptsSpec, found: &mut Vec<Diagnostic>) {
+    let use_as = &written.use_as;
+    let synthetic = matches!(written.source.value, SourceSpec::Synthetic(_));
+    let varies = !matches!(
+        use_as.output_tokens,
+        None | Some(DistributionSpec::Fixed(_))
+    );
+    if varies && !synthetic {
+        found.push(
+            Diagnostic::error("S066", "answer lengths can vary only on synthetic prompts")
+                .at(written.source.span, "")
+                .help("write one number, or give each prompt of the file its own `max_tokens` and `min_tokens`"),
+        );
+    }
+    let not_yet = |what: &str, span: Span| {
+        Diagnostic::error("S062", format!("{what} cannot be run yet")).at(span, "")
+    };
+    if let Some(prefix) = &use_as.shared_prefix {
+        found.push(not_yet("`shared_prefix`", prefix.tokens.span));
+    }
+    for lengths in [use_as.output_tokens.as_ref(), input_lengths(written)]
+        .into_iter()
+        .flatten()
+    {
+        if let DistributionSpec::Exponential(mean) = lengths {
+            found.push(not_yet("an exponential distribution of lengths", mean.span));
+        }
+    }
+    let category = use_as.category.as_ref();
+    if let Some(category) =
+        category.filter(|_| !matches!(written.source.value, SourceSpec::Inline(_)))
+    {
+        found.push(not_yet(
+            "one `category` for a whole set that is not inline",
+            category.span,
+        ));
+    }
+    let over = use_as.over_context.as_ref();
+    if let Some(over) = over.filter(|over| over.value != OverContext::Error) {
+        found.push(not_yet(
+            &format!("`over_context: {}`", over.value.name()),
+            over.span,
+        ));
+    }
+}
+
+fn input_lengths(written: &PromptsSpec) -> Option<&DistributionSpec<u32>> {
+    match &written.source.value {
+        SourceSpec::Synthetic(synthetic) => Some(&synthetic.input_tokens),
+        _ => None,
+    }
+}
