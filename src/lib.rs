@@ -15,6 +15,7 @@ pub mod observation;
 pub mod plan;
 pub mod workload;
 pub mod spec;
+pub mod wire;
 pub mod assertion;
 // The base: knows nothing above it.
 pub mod diagnostic;

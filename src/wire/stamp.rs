@@ -1,0 +1,179 @@
+//! When bytes reached this machine.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::units::Moment;
+
+/// How long an offset between wall clock and monotonic clock is trusted. Both are slewed alike; only a step moves them apart.
+const OFFSET_AGE: Duration = Duration::from_secs(1);
+/// A wait that takes longer than this has slept.
+const SLEPT: Duration = Duration::from_micros(20);
+/// A kernel stamp further than this from the read is no stamp of it (the wall clock was set in between).
+const PLAUSIBLE: Duration = Duration::from_secs(600);
+
+/// Maps the kernel's wall-clock receive stamps to the cell's clock. One per worker thread.
+#[derive(Debug)]
+pub struct StampClock {
+    clock: Clock,
+    offset_ns: Cell<i128>,
+    measured: Cell<Moment>,
+    /// When the thread began the last wait in which it really slept: whatever was readable then would have kept it awake.
+    asleep: Cell<Moment>,
+    /// When it began its last wait.
+    waiting: Cell<Moment>,
+}
+
+impl StampClock {
+    /// For the cell that `clock` belongs to.
+    pub fn new(clock: Clock) -> StampClock {
+        StampClock {
+            clock,
+            offset_ns: Cell::new(clock.wall_offset_ns()),
+            measured: Cell::new(clock.now()),
+            asleep: Cell::default(),
+            waiting: Cell::default(),
+        }
+    }
+
+    /// The cell's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The thread is about to wait for its sockets.
+    pub fn wait_begins(&self) {
+        self.waiting.set(self.clock.now());
+    }
+
+    /// The thread has waited. A wait that was longer than the call itself found every socket empty when it began.
+    pub fn wait_ended(&self) {
+        if self.clock.now().since(self.waiting.get()) > SLEPT {
+            self.asleep.set(self.waiting.get());
+        }
+    }
+
+    /// The instant in the cell of a kernel stamp (nanoseconds since the Unix epoch) that was read at `now`; `None` if it is
+    /// not plausible.
+    fn map(&self, wall_ns: i128, now: Moment) -> Option<Moment> {
+        if now.since(self.measured.get()) > OFFSET_AGE {
+            self.offset_ns.set(self.clock.wall_offset_ns());
+            self.measured.set(now);
+        }
+        let ns = u64::try_from(wall_ns - self.offset_ns.get()).ok()?;
+        let stamp = Moment::from_ns(ns.min(now.ns()));
+        (now.since(stamp) < PLAUSIBLE && ns < now.ns() + 1_000_000).then_some(stamp)
+    }
+}
+
+/// A source of stamps for tests: called once per read, with the bytes of it.
+pub type ScriptedStamp = Box<dyn FnMut(usize) -> Moment>;
+
+/// The stamps of one connection: written by the socket at each read and write, read by whoever holds the frame.
+#[derive(Default)]
+pub struct Stamps {
+    /// When the last read's last segment reached this machine.
+    received: Cell<Moment>,
+    /// When the last read returned.
+    read: Cell<Moment>,
+    /// Reads so far: two events with the same number came in the same read.
+    reads: Cell<u64>,
+    /// When the socket was last known to be empty, before the last read.
+    empty_before: Cell<Moment>,
+    /// When the socket was last found empty.
+    empty: Cell<Moment>,
+    /// When the kernel last took bytes from us.
+    written: Cell<Moment>,
+    /// Whether the last read had a kernel stamp.
+    from_kernel: Cell<bool>,
+    script: RefCell<Option<ScriptedStamp>>,
+}
+
+impl std::fmt::Debug for Stamps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stamps")
+            .field("received", &self.received)
+            .field("reads", &self.reads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stamps {
+    /// Stamps that come from `script` and not from the kernel, so that a test decides them.
+    pub fn scripted(script: ScriptedStamp) -> Stamps {
+        Stamps {
+            script: RefCell::new(Some(script)),
+            ..Stamps::default()
+        }
+    }
+
+    /// When the bytes of the last read reached this machine.
+    pub fn received(&self) -> Moment {
+        self.received.get()
+    }
+
+    /// When the last read returned to us.
+    pub fn read(&self) -> Moment {
+        self.read.get()
+    }
+
+    /// The number of the last read.
+    pub fn reads(&self) -> u64 {
+        self.reads.get()
+    }
+
+    /// When the kernel last took bytes from us.
+    pub fn written(&self) -> Moment {
+        self.written.get()
+    }
+
+    /// Whether the last read had a kernel stamp.
+    pub fn from_kernel(&self) -> bool {
+        self.from_kernel.get()
+    }
+
+    /// How late the stamp of an event may be that shared the last read with a later one: the time since the socket was last
+    /// known to be empty.
+    pub fn possible_error(&self) -> Duration {
+        self.received.get().since(self.empty_before.get())
+    }
+
+    /// Notes a read of `bytes` bytes at the present instant. `drained`: the socket is empty now.
+    pub(super) fn note_read(
+        &self,
+        clock: &StampClock,
+        kernel_wall_ns: Option<i128>,
+        bytes: usize,
+        drained: bool,
+    ) {
+        let now = clock.clock.now();
+        let kernel = kernel_wall_ns.and_then(|wall| clock.map(wall, now));
+        let received = match self.script.borrow_mut().as_mut() {
+            Some(script) => script(bytes),
+            None => kernel.unwrap_or(now),
+        };
+        // The end of a stream is no segment, so it has no stamp that could be missing.
+        if bytes > 0 {
+            self.from_kernel.set(kernel.is_some());
+        }
+        self.received.set(received.max(self.received.get()));
+        self.read.set(now);
+        self.reads.set(self.reads.get() + 1);
+        self.empty_before
+            .set(self.empty.get().max(clock.asleep.get()));
+        if drained {
+            self.empty.set(now);
+        }
+    }
+
+    /// Notes that the socket was found empty.
+    pub(super) fn note_empty(&self, clock: &StampClock) {
+        self.empty.set(clock.clock.now());
+    }
+
+    /// Notes that the kernel took bytes from us.
+    pub(super) fn note_write(&self, clock: &StampClock) {
+        self.written.set(clock.clock.now());
+    }
+}
