@@ -1,0 +1,59 @@
+//! One request and what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::observation::{EventLog, Outcome, Tokens};
+use crate::units::Moment;
+
+/// A request whose body is ready before its time comes.
+#[derive(Clone, Debug)]
+pub struct PreparedRequest {
+    /// The body.
+    pub body: Bytes,
+    /// Whether the answer is a stream of events.
+    pub stream: bool,
+}
+
+/// What came of one request. All instants are offsets from the start of the cell.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// When it was handed over.
+    pub dispatched: Moment,
+    /// How long connecting took, when a connection was opened for it.
+    pub connect: Option<Duration>,
+    /// When the last byte of the request was handed to the kernel.
+    pub written: Option<Moment>,
+    /// When the response head was complete.
+    pub headers: Option<Moment>,
+    /// When the first event of any kind arrived.
+    pub first_event: Option<Moment>,
+    /// When the first generated output of any kind arrived.
+    pub first_token: Option<Moment>,
+    /// A later output event came in the same read as the first one.
+    pub first_token_shared: bool,
+    /// When the first visible answer text arrived.
+    pub first_content: Option<Moment>,
+    /// When the last generated output arrived.
+    pub last_token: Option<Moment>,
+    /// `[DONE]`, the end of the body, or the end of a failed request.
+    pub finished: Moment,
+    /// Each output event.
+    pub events: EventLog,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// The engine's `finish_reason`.
+    pub finish_reason: Option<Arc<str>>,
+    /// Token counts.
+    pub tokens: Tokens,
+    /// Body bytes received.
+    pub bytes: u64,
+    /// Whether the connection had served a request before.
+    pub reused: bool,
+    /// A reused connection had closed before the answer and was replaced once.
+    pub reconnected: bool,
+}

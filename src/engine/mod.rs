@@ -1,0 +1,14 @@
+//! How to speak to an engine: which body asks for what, and what an event of its stream says.
+//!
+//! In: a [`PreparedRequest`], its body ready before the clock starts. Out: an [`Exchange`]: every instant and count of one
+//! request, stamped at the socket. A failed request is data, not an error.
+
+pub mod exchange;
+pub mod dialect;
+pub mod http;
+pub mod simulator;
+
+pub use crate::wire::StampClock;
+pub use dialect::{BodyTemplate, Dialect};
+pub use exchange::{Exchange, PreparedRequest};
+pub use http::{HttpTarget, Lane, LaneFacts};
