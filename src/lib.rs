@@ -12,6 +12,7 @@
 //! below to its end; `tests/it/layers.rs` holds them to it.
 
 pub mod engine;
+pub mod telemetry;
 pub mod observation;
 pub mod plan;
 pub mod workload;
