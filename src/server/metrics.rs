@@ -1,0 +1,59 @@
+//! The engine's own metrics page.
+
+use std::time::Duration;
+
+use hyper::header::HeaderMap;
+
+use super::probe::Ready;
+use crate::plan::{Backend, EngineMetrics};
+use crate::wire::{Endpoint, fetch, tls};
+
+/// How long one page may take.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Fetches the page, or says why there is none; ends within its own time limit.
+pub type Page = Box<dyn FnMut() -> Result<String, String> + Send>;
+
+/// The metrics page of a backend; `None` when it has none and none was asked for.
+///
+/// # Errors
+/// A page that the scenario names does not answer.
+pub fn metrics_page(backend: &Backend, ready: &Ready) -> Result<Option<Page>, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let (endpoint, path, headers) = match &backend.metrics {
+        EngineMetrics::Off => return Ok(None),
+        EngineMetrics::Auto => {
+            let root = ready.endpoint.prefix.trim_end_matches("/v1");
+            (
+                ready.endpoint.with_prefix(root),
+                "/metrics",
+                ready.headers.clone(),
+            )
+        }
+        EngineMetrics::Url(url) => {
+            let config = tls::client_config(backend.tls.ca.as_deref(), backend.tls.insecure)
+                .map_err(|error| error.to_string())?;
+            let endpoint = runtime
+                .block_on(Endpoint::resolve(url, || config))
+                .map_err(|error| error.to_string())?;
+            (endpoint, "", HeaderMap::new())
+        }
+    };
+    let mut page: Page =
+        Box::new(
+            move || match runtime.block_on(fetch(&endpoint, path, &headers, None, LIMIT)) {
+                Ok(answer) if answer.status == 200 => Ok(answer.body),
+                Ok(answer) => Err(format!("{endpoint}{path} answers {}", answer.status)),
+                Err(error) => Err(error.to_string()),
+            },
+        );
+    match (page(), &backend.metrics) {
+        (Ok(_), _) => Ok(Some(page)),
+        (Err(problem), EngineMetrics::Url(_)) => Err(format!("no engine metrics: {problem}")),
+        // Most engines have a page only when they were asked for one at their start.
+        (Err(_), EngineMetrics::Auto | EngineMetrics::Off) => Ok(None),
+    }
+}
