@@ -1,0 +1,664 @@
+//! The loop of a load thread: ask the pacer, send, note what has ended. Threads own their connections and their records;
+//! they are merged when the segment ends.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+
+use super::alarm::Alarm;
+use super::lane::{Ended, Inbox, Job, LaneHandle};
+use super::pacer::{Pace, Pacer, PromptOrdinal, SendOrder, SharedPace};
+use crate::clock::Clock;
+use crate::engine::{BodyTemplate, HttpTarget, Lane, LaneFacts, PreparedRequest, StampClock};
+use crate::observation::{Outcome, RequestRecord, StageTimes};
+use crate::plan::{Cell, Schedule};
+use crate::units::Moment;
+use crate::workload::Prompt;
+
+/// Records that were not told yet are told at least this often.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+/// Between the last thread's being ready and the first send.
+const LEAD: Duration = Duration::from_millis(5);
+/// How long a user whose connection was refused waits before it calls again.
+const REDIAL: Duration = Duration::from_millis(50);
+/// Most connections that are opened ahead for an open loop, whose concurrency nobody knows before.
+const AHEAD: u32 = 256;
+
+/// Stops a segment from outside, from any thread.
+#[derive(Debug, Default)]
+pub struct StopSignal {
+    stopped: AtomicBool,
+    /// Streams are read on until then, on the cell's clock; `u64::MAX`: as planned.
+    cut_at: AtomicU64,
+    listeners: std::sync::Mutex<Vec<Arc<Notify>>>,
+}
+
+impl StopSignal {
+    /// Nothing is stopped yet.
+    pub fn new() -> StopSignal {
+        StopSignal {
+            cut_at: AtomicU64::new(u64::MAX),
+            ..StopSignal::default()
+        }
+    }
+
+    /// No more sends; what is in flight is cut at `cut_at` at the latest.
+    pub fn stop(&self, cut_at: Moment) {
+        self.stopped.store(true, Ordering::Release);
+        self.cut_at.fetch_min(cut_at.ns(), Ordering::AcqRel);
+        for listener in self
+            .listeners
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .iter()
+        {
+            listener.notify_one();
+        }
+    }
+
+    /// Whether it was stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    fn cut_at(&self) -> Moment {
+        Moment::from_ns(self.cut_at.load(Ordering::Acquire))
+    }
+
+    fn listen(&self, wake: Arc<Notify>) {
+        self.listeners
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(wake);
+    }
+}
+
+/// Counts of the segment that runs, for whoever watches it.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Requests sent.
+    pub sent: AtomicU64,
+    /// Requests that have ended.
+    pub ended: AtomicU64,
+    /// Index of the newest stage that sent.
+    pub stage: AtomicU64,
+}
+
+/// What is to be sent, and where.
+#[derive(Clone, Debug)]
+pub struct SegmentRequest<'a> {
+    /// The cell.
+    pub cell: &'a Cell,
+    /// Which of its segments.
+    pub segment: usize,
+    /// The run's seed.
+    pub seed: u64,
+    /// Which repeat.
+    pub repeat: u32,
+    /// Load threads.
+    pub workers: u32,
+    /// The cell's clock.
+    pub clock: Clock,
+    /// Where requests go.
+    pub target: Arc<HttpTarget>,
+    /// How their bodies are written.
+    pub template: Arc<BodyTemplate>,
+    /// Counts for a watcher.
+    pub tally: Arc<Tally>,
+    /// Stops it from outside.
+    pub stop: Arc<StopSignal>,
+    /// Records as they end, a batch at a time.
+    pub told: Sender<Vec<RequestRecord>>,
+}
+
+/// What came of a segment.
+#[derive(Debug, Default)]
+pub struct SegmentResult {
+    /// Every request, in the order of their ends.
+    pub records: Vec<RequestRecord>,
+    /// When its stages were.
+    pub stages: Vec<StageTimes>,
+    /// Planned sends of measured stages that never left.
+    pub unsent: Vec<(usize, u64)>,
+    /// What the lanes learnt about their stamps.
+    pub facts: LaneFacts,
+    /// Each thread's share of a core.
+    pub worker_cpu: Vec<f64>,
+}
+
+/// Why a segment could not be run: the machine refuses what a load thread needs.
+#[derive(Debug, thiserror::Error)]
+#[error("a load thread cannot work: {0}")]
+pub struct LoadError(#[from] io::Error);
+
+/// Runs a segment to its end: opens connections ahead, sends, drains. Blocks the calling thread.
+///
+/// # Errors
+/// See [`LoadError`]; a failed request is no error.
+pub fn execute(request: &SegmentRequest<'_>) -> Result<SegmentResult, LoadError> {
+    std::thread::scope(|scope| {
+        let (ready, all_ready) = std::sync::mpsc::channel();
+        let mut threads = Vec::new();
+        let mut starts = Vec::new();
+        for worker in 0..request.workers {
+            let (start, begins) = oneshot::channel::<Arc<SharedPace>>();
+            let (request, ready) = (request.clone(), ready.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("load-{worker}"))
+                .spawn_scoped(scope, move || Worker::run(&request, worker, ready, begins))?;
+            threads.push(thread);
+            starts.push(start);
+        }
+        drop(ready);
+        // A thread that fails drops its sender, so this never waits for one that is gone.
+        while all_ready.recv().is_ok() {}
+        let begin = request.clock.now() + LEAD;
+        let shared = SharedPace::new(
+            request.cell,
+            request.segment,
+            request.seed,
+            request.repeat,
+            begin,
+            request.workers,
+        );
+        let unheard = starts
+            .into_iter()
+            .map(|start| start.send(shared.clone()))
+            .filter(Result::is_err)
+            .count();
+        if unheard > 0 {
+            request.stop.stop(request.clock.now());
+            shared.stop(request.clock.now());
+        }
+        shared.find_end();
+        let mut result = SegmentResult::default();
+        let mut failure = None;
+        for thread in threads {
+            match thread.join() {
+                Ok(Ok(done)) => {
+                    append(&mut result.records, done.records);
+                    result.facts.merge(&done.facts);
+                    result.worker_cpu.push(done.cpu);
+                }
+                Ok(Err(error)) => failure = Some(error),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        result
+            .records
+            .sort_unstable_by_key(|record| (record.finished, record.stage, record.index));
+        result.stages = shared.stage_times(request.clock.now());
+        result.unsent = shared.unsent();
+        Ok(result)
+    })
+}
+
+/// Adds records to others; the first ones are taken as they are, since a million of them are worth not copying.
+pub(crate) fn append(all: &mut Vec<RequestRecord>, more: Vec<RequestRecord>) {
+    if all.is_empty() {
+        *all = more;
+    } else {
+        all.extend(more);
+    }
+}
+
+/// Stops the other threads when this one fails, or they would wait for its requests for ever.
+struct StopOthers<'a> {
+    shared: &'a SharedPace,
+    clock: Clock,
+    armed: bool,
+}
+
+impl Drop for StopOthers<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.shared.stop(self.clock.now());
+        }
+    }
+}
+
+/// What one thread brings home.
+struct Done {
+    records: Vec<RequestRecord>,
+    facts: LaneFacts,
+    cpu: f64,
+}
+
+thread_local! {
+    /// The clock that is told when this load thread waits; the runtime's hooks reach it only this way.
+    static WAITS: RefCell<Option<Rc<StampClock>>> = const { RefCell::new(None) };
+}
+
+/// One load thread.
+struct Worker<'a> {
+    request: &'a SegmentRequest<'a>,
+    clock: Clock,
+    stamp_clock: Rc<StampClock>,
+    inbox: Rc<Inbox>,
+    facts: Rc<RefCell<LaneFacts>>,
+    lanes: Vec<LaneHandle>,
+    idle: Vec<usize>,
+    in_flight: usize,
+    records: Vec<RequestRecord>,
+    /// How many of the records have been told.
+    told: usize,
+    told_at: Moment,
+    /// The body of the next request, made while there was nothing else to do.
+    ahead: Option<(PromptOrdinal, Prompt, PreparedRequest)>,
+}
+
+impl Worker<'_> {
+    fn run(
+        request: &SegmentRequest<'_>,
+        worker: u32,
+        ready: std::sync::mpsc::Sender<()>,
+        begins: oneshot::Receiver<Arc<SharedPace>>,
+    ) -> io::Result<Done> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(|| {
+                WAITS.with_borrow(|clock| clock.iter().for_each(|clock| clock.wait_begins()))
+            })
+            .on_thread_unpark(|| {
+                WAITS.with_borrow(|clock| clock.iter().for_each(|clock| clock.wait_ended()))
+            })
+            .build()?;
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async move {
+            let wake = Arc::new(Notify::new());
+            let stamp_clock = Rc::new(StampClock::new(request.clock));
+            WAITS.set(Some(stamp_clock.clone()));
+            let mut worker_state = Worker {
+                request,
+                clock: request.clock,
+                stamp_clock,
+                inbox: Rc::new(Inbox::new(wake.clone())),
+                facts: Rc::default(),
+                lanes: Vec::new(),
+                idle: Vec::new(),
+                in_flight: 0,
+                records: Vec::new(),
+                told: 0,
+                told_at: Moment::ZERO,
+                ahead: None,
+            };
+            let alarm = Alarm::new(request.clock)?;
+            worker_state
+                .open_ahead(connections_ahead(request, worker))
+                .await;
+            request.stop.listen(wake.clone());
+            drop(ready);
+            let Ok(shared) = begins.await else {
+                return Err(io::Error::other("another load thread failed"));
+            };
+            shared.on_change(move || wake.notify_one());
+            let cpu_before = thread_cpu();
+            let wall_before = worker_state.clock.now();
+            let mut pacer = shared.pacer(worker);
+            let mut others = StopOthers {
+                shared: &shared,
+                clock: request.clock,
+                armed: true,
+            };
+            worker_state.send_all(&mut pacer, &shared, &alarm).await?;
+            worker_state.drain(&mut pacer, &shared, &alarm).await?;
+            others.armed = false;
+            worker_state.tell(true);
+            let wall = worker_state.clock.now().since(wall_before).as_secs_f64();
+            let cpu = thread_cpu().saturating_sub(cpu_before).as_secs_f64() / wall.max(1e-9);
+            let facts = worker_state.facts.borrow().clone();
+            Ok(Done {
+                records: worker_state.records,
+                facts,
+                cpu,
+            })
+        })
+    }
+
+    /// Opens connections before the first send. One that cannot be opened is tried again by its first request, which then
+    /// tells what happened.
+    async fn open_ahead(&mut self, count: u32) {
+        let mut opening = tokio::task::JoinSet::new();
+        for _ in 0..count {
+            let mut lane = self.new_lane();
+            opening.spawn_local(async move {
+                let _ = lane.open().await;
+                lane
+            });
+        }
+        while let Some(opened) = opening.join_next().await {
+            if let Ok(lane) = opened {
+                self.add(lane);
+            }
+        }
+    }
+
+    fn new_lane(&self) -> Lane {
+        Lane::new(
+            self.request.target.clone(),
+            self.stamp_clock.clone(),
+            self.facts.clone(),
+        )
+    }
+
+    fn add(&mut self, lane: Lane) {
+        let number = self.lanes.len();
+        self.lanes.push(LaneHandle::spawn(
+            number,
+            lane,
+            self.clock,
+            self.inbox.clone(),
+        ));
+        self.idle.push(number);
+    }
+
+    /// Sends until the pacer has nothing more to send.
+    async fn send_all(
+        &mut self,
+        pacer: &mut Pacer,
+        shared: &SharedPace,
+        alarm: &Alarm,
+    ) -> io::Result<()> {
+        loop {
+            let generation = shared.changed_generation();
+            self.collect(pacer);
+            // Arrivals that the cap has held to the end of the drain are not sent any more.
+            let last_send = self.last_send(shared);
+            let now = self.clock.now();
+            if self.request.stop.is_stopped() || last_send.is_some_and(|last| now >= last) {
+                pacer.stop(self.clock.now());
+            }
+            match pacer.next(self.clock.now(), self.in_flight) {
+                Pace::Send(order) => self.send(order),
+                Pace::Drop(order) => self.drop_order(order),
+                Pace::Cancel(user) => self.cancel(pacer, |order| order.user == Some(user)).await,
+                Pace::CancelRest => self.cancel(pacer, |_| true).await,
+                Pace::WaitUntil(moment) => {
+                    self.make_ready(pacer);
+                    self.tell(false);
+                    if shared.changed_generation() == generation {
+                        let wake = self.inbox.wake.clone();
+                        tokio::select! {
+                            biased;
+                            () = wake.notified() => {}
+                            rung = alarm.until(moment) => rung?,
+                        }
+                    }
+                }
+                Pace::WaitForSlot => {
+                    self.make_ready(pacer);
+                    self.tell(false);
+                    if shared.changed_generation() == generation {
+                        let wake = self.inbox.wake.clone();
+                        match last_send {
+                            None => wake.notified().await,
+                            Some(last) => tokio::select! {
+                                biased;
+                                () = wake.notified() => {}
+                                rung = alarm.until(last) => rung?,
+                            },
+                        }
+                    }
+                }
+                Pace::Done => return Ok(()),
+            }
+        }
+    }
+
+    /// When the drain of an open loop ends, whether or not the cap has let everything go; no limit for users, who wait for
+    /// their answers.
+    fn last_send(&self, shared: &SharedPace) -> Option<Moment> {
+        Some(shared.arrivals_end()? + self.request.cell.drain)
+    }
+
+    /// Reads on until everything has ended or its time is up; what is still running then is cut.
+    async fn drain(
+        &mut self,
+        pacer: &mut Pacer,
+        shared: &SharedPace,
+        alarm: &Alarm,
+    ) -> io::Result<()> {
+        let planned = self.clock.now() + self.request.cell.drain;
+        let planned = self
+            .last_send(shared)
+            .map_or(planned, |last| last.min(planned));
+        while self.in_flight > 0 {
+            self.collect(pacer);
+            if self.in_flight == 0 {
+                break;
+            }
+            let cut_at = planned.min(self.request.stop.cut_at());
+            if self.clock.now() >= cut_at {
+                self.cancel(pacer, |_| true).await;
+                break;
+            }
+            self.tell(false);
+            let wake = self.inbox.wake.clone();
+            tokio::select! {
+                biased;
+                () = wake.notified() => {}
+                rung = alarm.until(cut_at) => rung?,
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, order: SendOrder) {
+        let (prompt, request) = match self.ahead.take() {
+            Some((ordinal, prompt, request)) if ordinal == order.prompt => (prompt, request),
+            _ => self.prepare(order.prompt),
+        };
+        let lane = match self.idle.pop() {
+            Some(lane) => lane,
+            None => {
+                let lane = self.new_lane();
+                self.add(lane);
+                self.idle.pop().unwrap_or(self.lanes.len() - 1)
+            }
+        };
+        let dispatched = self.clock.now();
+        self.lanes[lane].send(Job {
+            order,
+            prompt,
+            request,
+            dispatched,
+        });
+        self.in_flight += 1;
+        self.request.tally.sent.fetch_add(1, Ordering::Relaxed);
+        self.request
+            .tally
+            .stage
+            .fetch_max(order.stage as u64, Ordering::Relaxed);
+    }
+
+    fn prepare(&self, ordinal: PromptOrdinal) -> (Prompt, PreparedRequest) {
+        let prompt = match ordinal {
+            PromptOrdinal::Measured(ordinal) => self.request.cell.workload.prompt(ordinal),
+            PromptOrdinal::Warmup(ordinal) => self.request.cell.workload.warmup_prompt(ordinal),
+        };
+        let request = PreparedRequest {
+            body: self.request.template.fill(&prompt),
+            stream: self.request.template.stream(),
+        };
+        (prompt, request)
+    }
+
+    /// Makes the next body while there is nothing else to do, where the pacer knows what comes.
+    fn make_ready(&mut self, pacer: &Pacer) {
+        if self.ahead.is_none()
+            && let Some(order) = pacer.upcoming()
+        {
+            let (prompt, request) = self.prepare(order.prompt);
+            self.ahead = Some((order.prompt, prompt, request));
+        }
+    }
+
+    /// Takes in what has ended.
+    fn collect(&mut self, pacer: &mut Pacer) {
+        while let Some(ended) = self.inbox.take() {
+            self.take_in(ended, pacer);
+        }
+        if self.clock.now().since(self.told_at) >= TELL_EVERY {
+            self.tell(false);
+        }
+    }
+
+    fn take_in(&mut self, ended: Ended, pacer: &mut Pacer) {
+        self.lanes[ended.lane].order = None;
+        self.idle.push(ended.lane);
+        self.in_flight -= 1;
+        self.request.tally.ended.fetch_add(1, Ordering::Relaxed);
+        // A server that is gone is not hammered: the same user calls again a moment later.
+        let pause = match ended.exchange.outcome {
+            Outcome::ConnectFailed(_) => REDIAL,
+            _ => Duration::ZERO,
+        };
+        pacer.completed(&ended.order, ended.exchange.finished + pause);
+        self.records.push(record(ended));
+    }
+
+    /// Ends the requests in flight whose order is meant, and waits until they have ended.
+    async fn cancel(&mut self, pacer: &mut Pacer, meant: impl Fn(&SendOrder) -> bool) {
+        let cancelled: Vec<usize> = (0..self.lanes.len())
+            .filter(|&lane| self.lanes[lane].order.as_ref().is_some_and(&meant))
+            .collect();
+        for &lane in &cancelled {
+            self.lanes[lane].cancel();
+        }
+        while cancelled
+            .iter()
+            .any(|&lane| self.lanes[lane].order.is_some())
+        {
+            self.inbox.wake.clone().notified().await;
+            while let Some(ended) = self.inbox.take() {
+                self.take_in(ended, pacer);
+            }
+        }
+        // Others may have ended meanwhile and their wake-up been taken: let the loop look again.
+        self.inbox.wake.notify_one();
+    }
+
+    fn drop_order(&mut self, order: SendOrder) {
+        let (prompt, _) = self.prepare(order.prompt);
+        self.request.tally.sent.fetch_add(1, Ordering::Relaxed);
+        self.request.tally.ended.fetch_add(1, Ordering::Relaxed);
+        self.records.push(dropped(order, &prompt, self.clock.now()));
+    }
+
+    /// Tells the records that have ended since the last time.
+    fn tell(&mut self, all: bool) {
+        let now = self.clock.now();
+        if self.told < self.records.len() && (all || now.since(self.told_at) >= TELL_EVERY) {
+            // Nobody listens any more when the run has ended early.
+            let news = self.records[self.told..].to_vec();
+            let _ = self.request.told.send(news);
+            self.told = self.records.len();
+            self.told_at = now;
+        }
+    }
+}
+
+fn connections_ahead(request: &SegmentRequest<'_>, worker: u32) -> u32 {
+    let segment = &request.cell.segments[request.segment];
+    let all = match &segment.schedule {
+        Schedule::Closed { users, .. } => users.peak(),
+        Schedule::Batch { size, requests } => {
+            size.map_or(*requests, u64::from).min(u64::from(u32::MAX)) as u32
+        }
+        Schedule::Open { max_in_flight, .. } => {
+            let stages = &request.cell.stages[segment.stages.clone()];
+            let peak = stages
+                .iter()
+                .filter_map(|stage| stage.rate)
+                .fold(0.0, |peak, rate| rate.per_second().max(peak));
+            (peak.ceil() as u32).clamp(1, AHEAD).min(*max_in_flight)
+        }
+    };
+    all / request.workers + u32::from(worker < all % request.workers)
+}
+
+fn thread_cpu() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .map_or(Duration::ZERO, Duration::from)
+}
+
+fn record(ended: Ended) -> RequestRecord {
+    let Ended {
+        order,
+        prompt,
+        exchange,
+        ..
+    } = ended;
+    RequestRecord {
+        index: order.index,
+        stage: order.stage,
+        measured: order.measured,
+        prompt: prompt.id,
+        category: prompt.category,
+        turn: 1,
+        user: order.user,
+        intended: order.intended,
+        cap_wait: order.cap_wait,
+        dispatched: Some(exchange.dispatched),
+        connect: exchange.connect,
+        written: exchange.written,
+        headers: exchange.headers,
+        first_event: exchange.first_event,
+        first_token: exchange.first_token,
+        first_token_shared: exchange.first_token_shared,
+        first_content: exchange.first_content,
+        last_token: exchange.last_token,
+        finished: exchange.finished,
+        events: exchange.events,
+        outcome: exchange.outcome,
+        status: exchange.status,
+        finish_reason: exchange.finish_reason,
+        tokens: exchange.tokens,
+        bytes: exchange.bytes,
+        reused: exchange.reused,
+        reconnected: exchange.reconnected,
+        valid: None,
+    }
+}
+
+fn dropped(order: SendOrder, prompt: &Prompt, now: Moment) -> RequestRecord {
+    RequestRecord {
+        index: order.index,
+        stage: order.stage,
+        measured: order.measured,
+        prompt: prompt.id.clone(),
+        category: prompt.category.clone(),
+        turn: 1,
+        user: order.user,
+        intended: order.intended,
+        cap_wait: order.cap_wait,
+        dispatched: None,
+        connect: None,
+        written: None,
+        headers: None,
+        first_event: None,
+        first_token: None,
+        first_token_shared: false,
+        first_content: None,
+        last_token: None,
+        finished: now,
+        events: Default::default(),
+        outcome: Outcome::Dropped,
+        status: None,
+        finish_reason: None,
+        tokens: Default::default(),
+        bytes: 0,
+        reused: false,
+        reconnected: false,
+        valid: None,
+    }
+}
