@@ -1,0 +1,654 @@
+//! A plan and what its cells have shown become verdicts: one for each SLO in each of its scopes, and one for each guard.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::evaluate::{SampleRule, Told, evaluate};
+use super::guards::{GuardTold, guards};
+use super::measure::{Rules, follows_clock, no_data};
+use super::slice::{Slice, Sorted};
+use super::{RepeatVerdict, State, Status, Verdict};
+use crate::assertion::Assertion;
+use crate::observation::{CellResult, Ending, NotRun, Observations};
+use crate::plan::{Cell, Level, Plan, RepeatsMust, Scope, Slo, SloInstance};
+use crate::units::{Moment, format_duration, trim_float};
+
+/// What one guard said in each repeat.
+type Repeats<'a> = Vec<(u32, &'a GuardTold)>;
+
+/// What has been judged of runs that are over, so that a report after each cell asks nothing twice. It belongs to one plan.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// By cell, repeat and stage.
+    guards: BTreeMap<(usize, u32, usize), Vec<GuardTold>>,
+    /// By the numbers of the SLO and of its instance, and by repeat.
+    told: BTreeMap<(usize, usize, u32), Told>,
+}
+
+/// The runs of a plan.
+struct Runs<'a> {
+    plan: &'a Plan,
+    results: BTreeMap<(usize, u32), &'a CellResult>,
+    sorted: BTreeMap<(usize, u32), OnceCell<Sorted<'a>>>,
+}
+
+/// Judges every SLO and every guard. A run that is missing from `results` is inconclusive, never a pass.
+pub fn judge(plan: &Plan, results: &[CellResult]) -> Vec<Verdict> {
+    judge_more(plan, results, &mut Judged::default())
+}
+
+/// As [`judge()`], where `judged` holds what the same runs, or the first of them, have given before.
+pub fn judge_more(plan: &Plan, results: &[CellResult], judged: &mut Judged) -> Vec<Verdict> {
+    let runs = Runs::new(plan, results);
+    runs.guard(judged);
+    let mut verdicts = Vec::new();
+    for (number, slo) in plan.slos.iter().enumerate() {
+        for (instance, of) in slo.instances.iter().enumerate() {
+            verdicts.push(runs.slo((number, slo), (instance, of), judged));
+        }
+    }
+    verdicts.extend(
+        plan.skipped_slos
+            .iter()
+            .map(|(id, reason)| skipped(id, reason)),
+    );
+    verdicts.extend(runs.guard_verdicts(judged));
+    verdicts
+}
+
+/// The status of a run: what its exit code and its report say. Worst wins: failed over inconclusive over passed.
+pub fn status(verdicts: &[Verdict], results: &[CellResult]) -> Status {
+    let gates = || {
+        verdicts
+            .iter()
+            .filter(|verdict| verdict.level == Level::Fail)
+    };
+    let is_guard = |verdict: &&Verdict| verdict.id.starts_with("guard:");
+    let nothing_is_gated = verdicts.iter().all(|verdict| is_guard(&verdict));
+    // A run without SLOs gates nothing, but a failing error rate is no success: nobody may read 0 after every request failed.
+    if gates().any(|verdict| verdict.state == State::Fail) {
+        return Status::Failed;
+    }
+    let not_measured = results.iter().any(|result| match result {
+        CellResult::NotRun(_, NotRun::OptionalNotReady(_)) | CellResult::Measured(_) => false,
+        CellResult::NotRun(_, NotRun::NotReady(_) | NotRun::Budget(_) | NotRun::Interrupted) => {
+            true
+        }
+    });
+    if not_measured {
+        return Status::Inconclusive;
+    }
+    if nothing_is_gated {
+        return Status::Measured;
+    }
+    let doubtful = gates().any(|verdict| matches!(verdict.state, State::Inconclusive(_)));
+    let mut asked = gates().filter(|verdict| !is_guard(verdict)).peekable();
+    let all_skipped =
+        asked.peek().is_some() && asked.all(|verdict| matches!(verdict.state, State::Skipped(_)));
+    if doubtful || all_skipped {
+        return Status::Inconclusive;
+    }
+    Status::Passed
+}
+
+/// What the verdicts of a cell say that was not run.
+fn not_run(why: &NotRun) -> State {
+    match why {
+        NotRun::NotReady(text) => no_data(format!("backend not ready: {text}")),
+        NotRun::OptionalNotReady(text) => {
+            State::Skipped(format!("optional backend not ready: {text}"))
+        }
+        NotRun::Budget(text) => State::Skipped(text.clone()),
+        NotRun::Interrupted => no_data("interrupted"),
+    }
+}
+
+impl<'a> Runs<'a> {
+    fn new(plan: &'a Plan, results: &'a [CellResult]) -> Runs<'a> {
+        let by_run = |result: &CellResult| (result.run().cell, result.run().repeat);
+        Runs {
+            plan,
+            results: results
+                .iter()
+                .map(|result| (by_run(result), result))
+                .collect(),
+            sorted: results
+                .iter()
+                .map(|result| (by_run(result), OnceCell::new()))
+                .collect(),
+        }
+    }
+
+    /// One stage of a run with its requests in order.
+    fn slice(&self, seen: &'a Observations, stage: usize) -> Slice<'_> {
+        let slice = Slice::stage(&self.plan.cells[seen.cell], seen, stage);
+        match self.sorted.get(&(seen.cell, seen.repeat)) {
+            Some(sorted) => slice.sorted(sorted.get_or_init(|| Sorted::of(seen))),
+            None => slice,
+        }
+    }
+
+    /// Asks the guards of every measured stage that has not been asked before.
+    fn guard(&self, judged: &mut Judged) {
+        for ((cell, repeat), outcome) in &self.results {
+            let (CellResult::Measured(seen), Some(of)) = (outcome, self.plan.cells.get(*cell))
+            else {
+                continue;
+            };
+            for times in seen
+                .stages
+                .iter()
+                .filter(|times| is_measured(of, times.stage))
+            {
+                judged
+                    .guards
+                    .entry((*cell, *repeat, times.stage))
+                    .or_insert_with(|| guards(&self.slice(seen, times.stage), self.plan.smoke));
+            }
+        }
+    }
+
+    fn slo(
+        &self,
+        (number, slo): (usize, &Slo),
+        (of, instance): (usize, &SloInstance),
+        judged: &mut Judged,
+    ) -> Verdict {
+        let names_repeats = !instance.measures.is_empty()
+            && instance
+                .measures
+                .iter()
+                .all(|scope| !scope.repeats.is_empty());
+        let repeats = if names_repeats {
+            1
+        } else {
+            self.plan.repeats.max(1)
+        };
+        let told: Vec<(u32, Told)> = (0..repeats)
+            .map(|repeat| {
+                let before = judged.told.get(&(number, of, repeat));
+                let told = match before {
+                    Some(told) => told.clone(),
+                    None => self.in_repeat(slo, instance, repeat, &judged.guards),
+                };
+                if self.is_over(instance, repeat) {
+                    judged.told.insert((number, of, repeat), told.clone());
+                }
+                (repeat, told)
+            })
+            .collect();
+        let chosen = deciding(&told, slo.repeats_must).clone();
+        let follows = instance
+            .assertion
+            .measures()
+            .iter()
+            .any(|measure| follows_clock(measure.metric));
+        Verdict {
+            id: slo.id.clone(),
+            text: instance.text.clone(),
+            normal: instance.assertion.normal(),
+            name: name(&slo.id, &instance.assertion, instance),
+            level: slo.level,
+            scope: instance.scope.clone(),
+            state: chosen.state,
+            observed: chosen.observed,
+            bound: chosen.bound,
+            margin: chosen.margin,
+            n: chosen.n,
+            thin: chosen.thin,
+            interval: chosen.interval,
+            count: slo.count,
+            clock: if follows {
+                slo.clock.or_else(|| self.default_clock(instance))
+            } else {
+                None
+            },
+            override_index: instance.override_index,
+            span: Some(instance.span),
+            repeats: told
+                .into_iter()
+                .map(|(repeat, told)| in_report(repeat, told))
+                .collect(),
+            advice: chosen.advice,
+            detail: chosen.detail,
+        }
+    }
+
+    fn default_clock(&self, instance: &SloInstance) -> Option<crate::plan::StartClock> {
+        let cell = self.plan.cells.get(*instance.scope.cells.first()?)?;
+        let seen = Observations::default();
+        Some(Slice::stage(cell, &seen, *instance.scope.stages.first()?).default_clock())
+    }
+
+    /// Whether everything that an instance is taken over in a repeat has been run, so that nothing more can change it.
+    fn is_over(&self, instance: &SloInstance, repeat: u32) -> bool {
+        instance.measures.iter().all(|scope| {
+            let this = [repeat];
+            let repeats = repeats_of(scope, &this);
+            let over = |cell: &usize| {
+                repeats
+                    .iter()
+                    .all(|repeat| self.results.contains_key(&(*cell, *repeat)))
+            };
+            scope.cells.iter().all(over)
+        })
+    }
+
+    fn in_repeat(
+        &self,
+        slo: &Slo,
+        instance: &SloInstance,
+        repeat: u32,
+        guards: &BTreeMap<(usize, u32, usize), Vec<GuardTold>>,
+    ) -> Told {
+        let slices = match self.slices(instance, repeat) {
+            Ok(slices) => slices,
+            Err(state) => return Told::without_numbers(state),
+        };
+        let rules = Rules {
+            count: slo.count,
+            clock: slo.clock,
+        };
+        let samples = match (self.plan.smoke, slo.strict_samples) {
+            (true, _) => SampleRule::Off,
+            (false, true) => SampleRule::Strict,
+            (false, false) => SampleRule::Normal,
+        };
+        let mut told = match slo.window {
+            Some(window) => in_windows(&slices, window, |part| {
+                on_each_gpu(instance, part, rules, samples)
+            }),
+            None => on_each_gpu(instance, &slices, rules, samples),
+        };
+        for slice in slices.iter().flatten() {
+            let run = (slice.seen.cell, slice.seen.repeat, slice.stage);
+            for guard in guards.get(&run).into_iter().flatten() {
+                let sides = told.observed.as_ref().zip(told.bound.as_ref());
+                told.state = guard.apply(told.state, &instance.assertion, sides);
+            }
+        }
+        // After the guards: a rule that has stopped its cell has failed for good.
+        let ending = slices
+            .iter()
+            .flatten()
+            .map(|slice| (slice, &slice.seen.ending))
+            .find(|(_, ending)| **ending != Ending::Complete);
+        match ending {
+            Some((slice, ending)) => after_early_end(slo, instance, slice, ending, told),
+            None => told,
+        }
+    }
+
+    /// What each measure is taken over in one repeat, or why it cannot be.
+    fn slices<'s>(
+        &'s self,
+        instance: &'s SloInstance,
+        repeat: u32,
+    ) -> Result<Vec<Vec<Slice<'s>>>, State> {
+        instance
+            .measures
+            .iter()
+            .map(|scope| self.of_scope(scope, repeat))
+            .collect()
+    }
+
+    fn of_scope<'s>(&'s self, scope: &'s Scope, repeat: u32) -> Result<Vec<Slice<'s>>, State> {
+        let this = [repeat];
+        let repeats = repeats_of(scope, &this);
+        let mut slices = Vec::new();
+        for (cell, stage) in scope.cells.iter().zip(&scope.stages) {
+            for repeat in repeats {
+                let of = &self.plan.cells[*cell];
+                match self.results.get(&(*cell, *repeat)) {
+                    Some(CellResult::Measured(seen)) => {
+                        slices.push(self.slice(seen, *stage).narrowed(scope));
+                    }
+                    Some(CellResult::NotRun(_, why)) => return Err(not_run(why)),
+                    None => return Err(no_data(format!("cell `{}` was not run", of.id))),
+                }
+            }
+        }
+        Ok(slices)
+    }
+
+    /// One verdict for each guard of each measured stage of each cell.
+    fn guard_verdicts(&self, judged: &Judged) -> Vec<Verdict> {
+        let mut by_guard: BTreeMap<(usize, usize, usize), Repeats> = BTreeMap::new();
+        for ((cell, repeat, stage), told) in &judged.guards {
+            for (order, guard) in told.iter().enumerate() {
+                by_guard
+                    .entry((*cell, *stage, guard_order(guard.key, order)))
+                    .or_default()
+                    .push((*repeat, guard));
+            }
+        }
+        by_guard
+            .into_iter()
+            .filter(|((cell, stage, _), told)| {
+                told[0].1.key != "error_rate" || !self.error_rate_is_gated(*cell, *stage)
+            })
+            .map(|((cell, stage, _), told)| self.guard_verdict(cell, stage, &told))
+            .collect()
+    }
+
+    /// An SLO or an abort rule on `error_rate` in this scope replaces the guard.
+    fn error_rate_is_gated(&self, cell: usize, stage: usize) -> bool {
+        self.plan
+            .slos
+            .iter()
+            .flat_map(|slo| &slo.instances)
+            .any(|instance| {
+                let measures = instance.assertion.measures();
+                measures
+                    .iter()
+                    .zip(&instance.measures)
+                    .any(|(measure, scope)| {
+                        measure.metric.name == "error_rate"
+                            && scope.categories.is_empty()
+                            && scope.turns.is_empty()
+                            && scope
+                                .cells
+                                .iter()
+                                .zip(&scope.stages)
+                                .any(|(c, s)| (*c, *s) == (cell, stage))
+                    })
+            })
+    }
+
+    fn guard_verdict(&self, cell: usize, stage: usize, told: &[(u32, &GuardTold)]) -> Verdict {
+        let as_told: Vec<(u32, Told)> = told
+            .iter()
+            .map(|(repeat, guard)| {
+                let mut one = Told::without_numbers(guard.state.clone());
+                one.observed.clone_from(&guard.observed);
+                one.bound.clone_from(&guard.bound);
+                one.n = guard.n;
+                (*repeat, one)
+            })
+            .collect();
+        let chosen = deciding(&as_told, RepeatsMust::Median).clone();
+        // A bound may differ from repeat to repeat: what is said is of the repeat that decides.
+        let decides = as_told.iter().position(|(_, one)| *one == chosen);
+        let guard = told[decides.unwrap_or(0)].1;
+        let tripped = !matches!(chosen.state, State::Pass);
+        Verdict {
+            id: format!("guard:{}", guard.key),
+            text: guard.rule.clone(),
+            normal: guard.rule.clone(),
+            name: format!(
+                "guard:{} @{}",
+                guard.key, self.plan.cells[cell].stages[stage].name
+            ),
+            level: guard.level,
+            scope: Scope {
+                cells: vec![cell],
+                stages: vec![stage],
+                ..Scope::default()
+            },
+            state: chosen.state,
+            observed: chosen.observed,
+            bound: chosen.bound,
+            margin: None,
+            n: chosen.n,
+            thin: false,
+            interval: None,
+            count: crate::plan::Count::All,
+            clock: None,
+            override_index: None,
+            span: None,
+            repeats: as_told
+                .into_iter()
+                .map(|(repeat, told)| in_report(repeat, told))
+                .collect(),
+            advice: tripped.then(|| guard.advice.to_owned()),
+            detail: None,
+        }
+    }
+}
+
+/// The repeats that a scope names, or the one under judgement.
+fn repeats_of<'s>(scope: &'s Scope, this: &'s [u32; 1]) -> &'s [u32] {
+    if scope.repeats.is_empty() {
+        this
+    } else {
+        &scope.repeats
+    }
+}
+
+fn guard_order(key: &str, order: usize) -> usize {
+    const ORDER: [&str; 12] = [
+        "error_rate",
+        "send_lag",
+        "missed",
+        "cut",
+        "concurrency",
+        "client",
+        "stamps",
+        "tokens",
+        "cache_hits",
+        "throttling",
+        "neighbours",
+        "restarts",
+    ];
+    ORDER
+        .iter()
+        .position(|name| *name == key)
+        .unwrap_or(ORDER.len() + order)
+}
+
+fn is_measured(cell: &Cell, stage: usize) -> bool {
+    cell.stages.get(stage).is_some_and(|stage| stage.measured)
+}
+
+/// The repeat that decides: the median, of an even number the worse of the middle two; or the worst.
+fn deciding(told: &[(u32, Told)], must: RepeatsMust) -> &Told {
+    let mut order: Vec<&Told> = told.iter().map(|(_, told)| told).collect();
+    order.sort_by(|a, b| match (a.is_worse_than(b), b.is_worse_than(a)) {
+        (true, _) => std::cmp::Ordering::Less,
+        (_, true) => std::cmp::Ordering::Greater,
+        _ => std::cmp::Ordering::Equal,
+    });
+    match must {
+        RepeatsMust::All => order[0],
+        RepeatsMust::Median => order[order.len().div_ceil(2) - 1],
+    }
+}
+
+fn in_report(repeat: u32, told: Told) -> RepeatVerdict {
+    RepeatVerdict {
+        repeat,
+        state: told.state,
+        observed: told.observed,
+        bound: told.bound,
+        margin: told.margin,
+    }
+}
+
+/// `ttft[p95] @c16 category=code`: nothing that was measured, and no bound.
+fn name(id: &str, assertion: &Assertion, instance: &SloInstance) -> String {
+    let aggregate = assertion.aggregate_name();
+    let mut name = match aggregate.as_str() {
+        "" => id.to_owned(),
+        aggregate => format!("{id}[{aggregate}]"),
+    };
+    for (dimension, value) in &instance.labels {
+        match *dimension {
+            "stage" => name.push_str(&format!(" @{value}")),
+            "backend" | "model" | "prompts" | "load" => {}
+            other => name.push_str(&format!(" {other}={value}")),
+        }
+    }
+    name
+}
+
+fn skipped(id: &str, reason: &str) -> Verdict {
+    Verdict {
+        id: id.to_owned(),
+        text: String::new(),
+        normal: String::new(),
+        name: id.to_owned(),
+        level: Level::Fail,
+        scope: Scope::default(),
+        state: State::Skipped(reason.to_owned()),
+        observed: None,
+        bound: None,
+        margin: None,
+        n: None,
+        thin: false,
+        interval: None,
+        count: crate::plan::Count::All,
+        clock: None,
+        override_index: None,
+        span: None,
+        repeats: Vec::new(),
+        advice: None,
+        detail: None,
+    }
+}
+
+/// Under `{gpu=*}` each GPU is judged on its own, and the worst decides.
+fn on_each_gpu(
+    instance: &SloInstance,
+    slices: &[Vec<Slice>],
+    rules: Rules,
+    samples: SampleRule,
+) -> Told {
+    let each = |i: usize| instance.measures.get(i).is_some_and(|scope| scope.each_gpu);
+    let mut devices: Vec<u32> = slices
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| each(*i))
+        .flat_map(|(_, of)| of)
+        .flat_map(Slice::devices)
+        .collect();
+    devices.sort_unstable();
+    devices.dedup();
+    let mut worst: Option<Told> = None;
+    for device in devices {
+        let own: Vec<Vec<Slice>> = slices
+            .iter()
+            .enumerate()
+            .map(|(i, of)| {
+                let gpu = |slice: &Slice| if each(i) { Some(device) } else { slice.gpu };
+                of.iter()
+                    .map(|slice| Slice {
+                        gpu: gpu(slice),
+                        ..*slice
+                    })
+                    .collect()
+            })
+            .collect();
+        let mut told = evaluate(&instance.assertion, &own, rules, samples);
+        told.detail = Some(format!("GPU {device}"));
+        if worst.as_ref().is_none_or(|worst| told.is_worse_than(worst)) {
+            worst = Some(told);
+        }
+    }
+    worst.unwrap_or_else(|| evaluate(&instance.assertion, slices, rules, samples))
+}
+
+/// It must hold in every tumbling window; what is left at the end belongs to the last one.
+fn in_windows(
+    slices: &[Vec<Slice>],
+    length: Duration,
+    judge: impl Fn(&[Vec<Slice>]) -> Told,
+) -> Told {
+    let all = || slices.iter().flatten();
+    let Some(count) = all().map(|slice| windows_in(slice, length)).min().flatten() else {
+        return judge(slices);
+    };
+    let mut worst: Option<Told> = None;
+    for index in 0..count {
+        let part: Vec<Vec<Slice>> = slices
+            .iter()
+            .map(|of| {
+                of.iter()
+                    .map(|slice| window(slice, length, index, count))
+                    .collect()
+            })
+            .collect();
+        let mut told = judge(&part);
+        if told.state != State::Pass {
+            told.detail = Some(where_it_broke(&part, length, index));
+        }
+        if worst.as_ref().is_none_or(|worst| told.is_worse_than(worst)) {
+            worst = Some(told);
+        }
+    }
+    worst.unwrap_or_else(|| judge(slices))
+}
+
+fn windows_in(slice: &Slice, length: Duration) -> Option<u64> {
+    let (from, to) = slice.window()?;
+    let count = to.since(from).as_nanos() / length.as_nanos().max(1);
+    Some((count as u64).max(1))
+}
+
+fn window<'a>(slice: &Slice<'a>, length: Duration, index: u64, count: u64) -> Slice<'a> {
+    let Some((from, to)) = slice.window() else {
+        return *slice;
+    };
+    let ns = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+    let start = Moment::from_ns(from.ns().saturating_add(ns.saturating_mul(index)));
+    let end = if index + 1 == count {
+        to
+    } else {
+        start + length
+    };
+    Slice {
+        part: Some((start, end)),
+        ..*slice
+    }
+}
+
+fn where_it_broke(part: &[Vec<Slice>], length: Duration, index: u64) -> String {
+    let start = length * u32::try_from(index).unwrap_or(u32::MAX);
+    let mut text = format!(
+        "in the window {} to {} of the stage",
+        format_duration(start),
+        format_duration(start + length)
+    );
+    if let Some(slice) = part.iter().flatten().next()
+        && let Some(seconds) = slice.window_seconds()
+    {
+        let rate = slice.scheduled().count() as f64 / seconds;
+        text.push_str(&format!(
+            ", at {} req/s",
+            trim_float((rate * 10.0).round() / 10.0)
+        ));
+    }
+    text
+}
+
+/// After an abort, the rule that stopped the cell has failed for good; what had not failed yet is inconclusive.
+fn after_early_end(
+    slo: &Slo,
+    instance: &SloInstance,
+    slice: &Slice,
+    ending: &Ending,
+    mut told: Told,
+) -> Told {
+    let reason = match ending {
+        Ending::Complete => return told,
+        Ending::Aborted(id) if *id == slo.id && slo.abort.is_some() => {
+            let last_begun = slice.seen.stages.last().map(|times| times.stage);
+            if last_begun.is_some_and(|stage| instance.scope.stages.contains(&stage)) {
+                told.state = State::Fail;
+                told.detail = Some(format!(
+                    "it stopped the cell in stage `{}`",
+                    slice.cell.stages[slice.stage].name
+                ));
+                return told;
+            }
+            format!("aborted by {id}")
+        }
+        Ending::Aborted(id) => format!("aborted by {id}"),
+        Ending::Interrupted => "interrupted".to_owned(),
+        Ending::Budget => "the budget of `run.budget` was reached".to_owned(),
+    };
+    if !matches!(told.state, State::Fail | State::Skipped(_)) {
+        told.state = no_data(reason);
+    }
+    told
+}
