@@ -4,4 +4,5 @@ mod http;
 mod check;
 mod stage;
 mod simulator;
+mod report;
 mod plan;

@@ -1,0 +1,371 @@
+//! Phrases that several renderers share.
+
+use super::model::{Cell, Metric, Report, StageNumbers, Status, Verdict, VerdictStatus};
+use crate::units::trim_float;
+
+/// `✓`, `✗`, `?` or `–`.
+pub(super) fn mark(status: VerdictStatus) -> &'static str {
+    match status {
+        VerdictStatus::Pass => "✓",
+        VerdictStatus::Fail => "✗",
+        VerdictStatus::Inconclusive => "?",
+        VerdictStatus::Skipped => "–",
+    }
+}
+
+/// The verdict in full, under its message: the quoted line of the user's file, repeats, neighbouring statistics, advice.
+pub(super) fn details(report: &Report, verdict: &Verdict) -> String {
+    let mut lines = Vec::new();
+    match (&verdict.at, &verdict.excerpt) {
+        (Some(at), Some(excerpt)) => {
+            lines.push(format!(
+                "  --> {}:{}:{}   ({}{})",
+                at.file,
+                at.line,
+                at.col,
+                verdict.id,
+                verdict
+                    .override_index
+                    .map(|index| format!(", override {}", index + 1))
+                    .unwrap_or_default()
+            ));
+            lines.push(format!("   |  {excerpt}"));
+        }
+        _ => lines.push(format!("   {}: {}", verdict.id, verdict.text)),
+    }
+    if verdict.repeats.len() > 1 {
+        let values: Vec<&str> = verdict
+            .repeats
+            .iter()
+            .map(|repeat| match &repeat.observed {
+                Some(observed) => observed.text.as_str(),
+                None => repeat.status.name(),
+            })
+            .collect();
+        lines.push(format!("   repeats {}", values.join(" · ")));
+    }
+    if let Some(line) = neighbouring_statistics(report, verdict) {
+        lines.push(format!("   {line}"));
+    }
+    let failures = failures_behind(report, verdict);
+    lines.extend(failures.iter().map(|line| format!("   {line}")));
+    if verdict.count == "ok" {
+        lines.push("   over answered requests alone".to_owned());
+    }
+    if let Some(advice) = &verdict.advice {
+        lines.push(format!("   advice: {advice}"));
+    }
+    if let Some(rerun) = &verdict.rerun {
+        lines.push(format!("   rerun: {rerun}"));
+    }
+    lines.join("\n")
+}
+
+/// `p50 401  p90 822  p99 1490 ms   error rate 0.1%`, of the metric that the verdict is about.
+fn neighbouring_statistics(report: &Report, verdict: &Verdict) -> Option<String> {
+    let numbers = numbers(report, verdict.cell.as_ref()?, verdict.stage.as_ref()?)?;
+    let name: String = verdict
+        .normal
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
+    let judged = match verdict.clock.as_deref() {
+        Some("intended") => numbers.metrics.get(&format!("{name}_intended")),
+        _ => None,
+    };
+    let metric = judged.or_else(|| numbers.metrics.get(&name))?;
+    let mut said: Vec<String> = ["p50", "p90", "p95", "p99"]
+        .iter()
+        .filter_map(|stat| {
+            let value = metric.stats.get(*stat)?;
+            Some(format!("{stat} {}", rounded(*value)))
+        })
+        .collect();
+    if said.is_empty() {
+        return None;
+    }
+    said.push(metric.unit.clone());
+    let mut line = said.join("  ");
+    if let Some(rate) = numbers
+        .metrics
+        .get("error_rate")
+        .and_then(|metric| statistic(metric, "value"))
+    {
+        line.push_str(&format!("   error rate {}", percent(rate)));
+    }
+    Some(line)
+}
+
+/// The numbers of a stage of a cell.
+pub(super) fn numbers<'a>(report: &'a Report, cell: &str, stage: &str) -> Option<&'a StageNumbers> {
+    let cell = report.cells.iter().find(|one| one.id == cell)?;
+    let stage = cell.stages.iter().find(|one| one.name == stage)?;
+    stage.numbers.as_ref()
+}
+
+/// What the latencies of open-loop stages in the table of results count from, where there are any.
+pub(super) fn planned_instants(report: &Report) -> Option<&'static str> {
+    let mut stages = report.cells.iter().flat_map(|cell| &cell.stages);
+    stages
+        .any(|stage| stage.measured && stage.open_loop && stage.numbers.is_some())
+        .then_some("open loop: TTFT and E2E count from the planned instant")
+}
+
+/// A statistic; of flows and rates the one value is also their mean.
+pub(super) fn statistic(metric: &Metric, stat: &str) -> Option<f64> {
+    let named = metric.stats.get(stat);
+    let only = || match stat {
+        "value" => metric.stats.get("mean"),
+        "mean" => metric.stats.get("value"),
+        _ => None,
+    };
+    named.or_else(only).copied()
+}
+
+/// A statistic with its unit: `312ms`, `1.49s`, `97%`, `381 W`.
+pub(super) fn quantity(metric: &Metric, stat: &str) -> Option<String> {
+    let value = statistic(metric, stat)?;
+    Some(match metric.unit.as_str() {
+        "" | "%" => percent(value),
+        "ms" => format!("{}ms", rounded(value)),
+        "s" => format!("{}s", rounded(value)),
+        unit => format!("{} {unit}", rounded(value)),
+    })
+}
+
+/// Three significant digits, and all digits of a whole number: `0.00412`, `4.12`, `41.2`, `412`, `4123`.
+pub(super) fn rounded(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return trim_float(value);
+    }
+    let magnitude = value.abs().log10().floor() as i32;
+    let digits = (2 - magnitude).clamp(0, 9);
+    let factor = 10f64.powi(digits);
+    trim_float((value * factor).round() / factor)
+}
+
+/// A share for people: `0.1%`, `97%`.
+pub(super) fn percent(share: f64) -> String {
+    format!("{}%", rounded(share * 100.0))
+}
+
+/// What makes the cells of a report differ: `vllm/chat` where all have the same model and load.
+pub(super) fn short_ids(report: &Report) -> Vec<String> {
+    let parts: [fn(&Cell) -> &str; 4] = [
+        |cell| &cell.backend,
+        |cell| &cell.model,
+        |cell| &cell.prompts,
+        |cell| &cell.load,
+    ];
+    let differing: Vec<_> = parts
+        .into_iter()
+        .filter(|part| {
+            report
+                .cells
+                .windows(2)
+                .any(|pair| part(&pair[0]) != part(&pair[1]))
+        })
+        .collect();
+    report
+        .cells
+        .iter()
+        .map(|cell| {
+            if differing.is_empty() {
+                return cell.backend.clone();
+            }
+            let said: Vec<&str> = differing.iter().map(|part| part(cell)).collect();
+            said.join("/")
+        })
+        .collect()
+}
+
+/// Kinds of failures that are told of each stage.
+const KINDS: usize = 3;
+
+/// What went wrong in the measured stages of a cell, one line for each kind in each stage:
+/// `errors vllm/c16: connect_failed ×66632 (Connection refused), from 5s to the end`.
+pub(super) fn failures(cell: &Cell, short: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let stages = cell.stages.iter().filter(|stage| stage.measured);
+    for stage in stages {
+        let place = format!("{short}/{}", stage.name);
+        for kind in stage.failures.iter().take(KINDS) {
+            let said = kind.first_message.as_ref();
+            let said = said.map_or(String::new(), |text| format!(" ({text})"));
+            let end = if kind.to_the_end {
+                "to the end".to_owned()
+            } else {
+                format!("to {}s", rounded(kind.last_s))
+            };
+            lines.push(format!(
+                "errors {place}: {} ×{}{said}, from {}s {end}",
+                kind.outcome,
+                kind.count,
+                rounded(kind.first_s)
+            ));
+        }
+        match stage.failures.len().saturating_sub(KINDS) {
+            0 => {}
+            1 => lines.push(format!("errors {place}: and 1 more kind")),
+            more => lines.push(format!("errors {place}: and {more} more kinds")),
+        }
+    }
+    lines
+}
+
+/// The same of the stage of a verdict that failed because requests did.
+fn failures_behind(report: &Report, verdict: &Verdict) -> Vec<String> {
+    let rate = ["error_rate", "errors"]
+        .iter()
+        .any(|name| verdict.normal.starts_with(name));
+    let infinite = verdict
+        .observed
+        .as_ref()
+        .is_some_and(|seen| seen.value.is_none());
+    if verdict.status != VerdictStatus::Fail || !(rate || infinite) {
+        return Vec::new();
+    }
+    let cells = report.cells.iter().zip(short_ids(report));
+    cells
+        .filter(|(cell, _)| verdict.cells.contains(&cell.id))
+        .flat_map(|(cell, short)| {
+            let mut cell = cell.clone();
+            if let Some(stage) = &verdict.stage {
+                cell.stages.retain(|one| one.name == *stage);
+            }
+            failures(&cell, &short)
+        })
+        .collect()
+}
+
+/// The marks that every output of a simulated, shortened or interrupted run carries.
+pub(super) fn labels(report: &Report) -> String {
+    let mut labels = Vec::new();
+    if report.simulated {
+        labels.push("simulated");
+    }
+    if report.smoke {
+        labels.push("smoke");
+    }
+    if report.status == Status::Interrupted {
+        labels.push("interrupted");
+    }
+    labels.join(" · ")
+}
+
+/// `1 failed · 2 inconclusive · 31 passed · 1 skipped · 2 warnings`, without what is zero.
+pub(super) fn tally(report: &Report) -> String {
+    let (slos, guards) = (&report.counts.slos, &report.counts.guards);
+    let interrupted = report.status == Status::Interrupted;
+    let open = |count: u32| if interrupted { 0 } else { count };
+    let unjudged = if interrupted {
+        slos.inconclusive + slos.skipped
+    } else {
+        0
+    };
+    let said: Vec<String> = [
+        (slos.fail, "failed"),
+        (open(slos.inconclusive), "inconclusive"),
+        (slos.pass, "passed"),
+        (open(slos.skipped), "skipped"),
+        (unjudged, "SLOs not judged"),
+        (guards.fail + guards.inconclusive, "guard tripped"),
+        (slos.warnings + guards.warnings, "warnings"),
+    ]
+    .iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, word)| match (*word, *count) {
+        ("warnings", 1) => "1 warning".to_owned(),
+        ("SLOs not judged", 1) => "1 SLO not judged".to_owned(),
+        ("guard tripped", count) if count > 1 => format!("{count} guards tripped"),
+        (word, count) => format!("{count} {word}"),
+    })
+    .collect();
+    said.join(" · ")
+}
+
+/// What the runner says of itself, in one line.
+pub(super) fn client(report: &Report) -> Option<String> {
+    let client = report.client.as_ref()?;
+    let mut said = Vec::new();
+    if let Some(busiest) = client.worker_cpu_max {
+        said.push(format!(
+            "{:.0} % of {} worker{}",
+            busiest * 100.0,
+            client.worker_cpu.len(),
+            if client.worker_cpu.len() == 1 {
+                ""
+            } else {
+                "s"
+            }
+        ));
+    }
+    if let Some(lag) = client.read_lag_ms.p99 {
+        said.push(format!("lag p99 {}", time(lag)));
+    }
+    said.push(format!("{} stamps", client.stamp_source));
+    Some(said.join(", "))
+}
+
+fn time(ms: f64) -> String {
+    if ms < 1.0 {
+        format!("{} µs", rounded(ms * 1e3))
+    } else {
+        format!("{} ms", rounded(ms))
+    }
+}
+
+/// The guards in one line: each with its mark, and with its value where there is only one.
+pub(super) fn guards(report: &Report) -> Option<String> {
+    let mut ids: Vec<&str> = Vec::new();
+    for verdict in report.verdicts.iter().filter(|verdict| verdict.guard) {
+        if !ids.contains(&verdict.id.as_str()) {
+            ids.push(&verdict.id);
+        }
+    }
+    let said: Vec<String> = ids.iter().map(|id| guard(report, id)).collect();
+    (!said.is_empty()).then(|| said.join("  "))
+}
+
+fn guard(report: &Report, id: &str) -> String {
+    let name = id.trim_start_matches("guard:");
+    let all: Vec<&Verdict> = report
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.id == id && verdict.status != VerdictStatus::Skipped)
+        .collect();
+    let tripped: Vec<&&Verdict> = all
+        .iter()
+        .filter(|verdict| verdict.status != VerdictStatus::Pass)
+        .collect();
+    let value = |verdict: &Verdict| {
+        verdict
+            .observed
+            .as_ref()
+            .map(|observed| format!(" {}", observed.text))
+            .unwrap_or_default()
+    };
+    match (tripped.as_slice(), all.as_slice()) {
+        ([], []) => format!("{name} –"),
+        ([], [only]) => format!("{name}{} ✓", value(only)),
+        ([], _) => format!("{name} ✓"),
+        ([first, ..], [_]) => format!("{name}{} {}", value(first), mark(first.status)),
+        ([first, ..], all) => format!(
+            "{name} {} {} of {}",
+            mark(first.status),
+            tripped.len(),
+            all.len()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_three_digits_and_whole_numbers_all_of_theirs() {
+        let said = [0.0041234, 4.1234, 41.234, 412.34, 4123.4, 0.0, 120.0].map(rounded);
+        assert_eq!(said, ["0.00412", "4.12", "41.2", "412", "4123", "0", "120"]);
+    }
+}
