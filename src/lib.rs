@@ -11,6 +11,7 @@
 //! else is a function of its arguments: same file, same seed, same bytes. Imports point one way, from the top of the list
 //! below to its end; `tests/it/layers.rs` holds them to it.
 
+pub mod cli;
 pub mod report;
 pub mod verdict;
 pub mod run;

@@ -1,3 +1,7 @@
-//! The binary; the command line comes later.
+//! The binary: parse the arguments, call [`scenario::cli`], return its exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    scenario::cli::main(std::env::args_os())
+}

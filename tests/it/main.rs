@@ -1,8 +1,17 @@
 //! The one integration binary: what users touch, file in and report out.
 
 mod http;
+mod load;
 mod check;
+mod layers;
 mod stage;
 mod simulator;
 mod report;
 mod plan;
+mod tool;
+mod run;
+mod chaos;
+mod tls;
+mod cli;
+mod scenarios;
+mod readme;

@@ -1,0 +1,309 @@
+//! The command line as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Tests LLM inference servers from declarative scenario files, and exits with a code that CI can gate on.
+#[derive(Debug, Parser)]
+#[command(
+    name = "scenario",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Start here:\n  scenario run scenarios/quickstart.yaml      a whole run on the embedded simulator\n  scenario quick http://localhost:8000 --users 16 --for 60s --slo \"P95 TTFT < 500ms\"\n  scenario help metrics                        what can be asserted"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Colours: when the output is a terminal, always, or never (NO_COLOR is honoured).
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
+    pub color: ColorChoice,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run scenario files: load the engines, judge the SLOs, write reports, exit with a code for CI.
+    #[command(
+        after_help = "Examples:\n  scenario run scenarios/quickstart.yaml\n  scenario run gate.yaml --only vllm,chat --repeats 3\n  scenario run gate.yaml --simulate --smoke      without any engine, in seconds"
+    )]
+    Run(RunArgs),
+    /// Measure one endpoint without a file.
+    #[command(
+        after_help = "Examples:\n  scenario quick http://localhost:8000 --users 16 --for 60s --slo \"P95 TTFT < 500ms\"\n  scenario quick http://localhost:8000 --rate 4/s --for 2m --slo \"error rate < 1%\" --save gate.yaml"
+    )]
+    Quick(QuickArgs),
+    /// Check scenario files: every mistake at once, nothing is sent.
+    Check(CheckArgs),
+    /// Show what a scenario would do: cells, stages, request counts, duration, samples for each percentile.
+    Plan(PlanArgs),
+    /// Serve the embedded simulator alone: an OpenAI-compatible engine without a GPU.
+    #[command(
+        after_help = "Examples:\n  scenario mock --port 8000 --preset a100-llama-3.1-8b-vllm\n  scenario mock --port 8000 --fault error-500:every=10 --fault stall:after=4"
+    )]
+    Mock(MockArgs),
+    /// Print the JSON Schema of scenario files, or of reports.
+    Schema {
+        /// The schema of report.json instead.
+        #[arg(long)]
+        report: bool,
+    },
+    /// Write a commented scenario file to start from.
+    Init(InitArgs),
+    /// List scenario files with their cells and expected duration.
+    List {
+        /// Files or folders.
+        #[arg(default_value = "scenarios")]
+        paths: Vec<PathBuf>,
+    },
+    /// Explain a topic: `metrics`, `exit-codes`, or a command.
+    Help {
+        /// The topic.
+        topic: Option<String>,
+    },
+}
+
+/// Options that change what a file means; shared by `run`, `plan`, `check`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FileOptions {
+    /// Only cells whose id has each of these parts: `--only vllm,chat`.
+    #[arg(long, value_name = "PARTS")]
+    pub only: Vec<String>,
+    /// Replace a value of the file: `--set run.seed=7 --set load.steady.stages=…` (YAML).
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Seed of everything random, in place of `run.seed`.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// How often each cell runs, in place of `run.repeats`.
+    #[arg(long)]
+    pub repeats: Option<u32>,
+    /// Replace every backend by the simulator preset nearest to it.
+    #[arg(long)]
+    pub simulate: bool,
+    /// Shorten every stage to seconds and mark the report `smoke`: shows that a scenario works, not how an engine performs.
+    #[arg(long)]
+    pub smoke: bool,
+}
+
+/// `scenario run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Scenario files; each gets its own results.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// What the files mean.
+    #[command(flatten)]
+    pub options: FileOptions,
+    /// How results are told.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Show the plan, send nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// A file without SLOs is an error.
+    #[arg(long)]
+    pub require_slos: bool,
+}
+
+/// How results are told.
+#[derive(Clone, Debug, Args)]
+pub struct OutputArgs {
+    /// Where results go, in place of results/SCENARIO/TIME.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Exit with 0 whatever the verdicts are.
+    #[arg(long)]
+    pub exit_zero: bool,
+    /// What an inconclusive verdict does to the exit code.
+    #[arg(long, value_enum, default_value_t = InconclusiveMode::Fail)]
+    pub inconclusive: InconclusiveMode,
+    /// How progress is shown on standard error.
+    #[arg(long, value_enum, default_value_t = ProgressMode::Auto)]
+    pub progress: ProgressMode,
+    /// How much the summary on standard output tells.
+    #[arg(long, value_enum, default_value_t = SummaryMode::Full)]
+    pub summary: SummaryMode,
+    /// List passed SLOs and guards, too.
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Also write the summary as Markdown (for $GITHUB_STEP_SUMMARY).
+    #[arg(long, value_name = "FILE")]
+    pub summary_md: Option<PathBuf>,
+    /// Keep each output event's instant in requests.ndjson.
+    #[arg(long)]
+    pub record_events: bool,
+}
+
+/// What an inconclusive verdict does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InconclusiveMode {
+    /// Exit 3.
+    Fail,
+    /// Exit 0 with a warning.
+    Warn,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// Bars on a terminal, else sparse lines.
+    Auto,
+    /// Bars.
+    Bars,
+    /// A line every 15 s and on each change of stage.
+    Lines,
+    /// One JSON object a line.
+    Json,
+    /// Nothing.
+    None,
+}
+
+/// How much the summary tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SummaryMode {
+    /// What did not pass, and the status.
+    Compact,
+    /// Everything.
+    Full,
+    /// Nothing.
+    None,
+}
+
+/// `scenario quick`.
+#[derive(Clone, Debug, Args)]
+pub struct QuickArgs {
+    /// The endpoint, like http://localhost:8000.
+    pub url: String,
+    /// Closed loop: this many users, each sending its next request after the answer.
+    #[arg(long, conflicts_with = "rate")]
+    pub users: Option<u32>,
+    /// Open loop: requests leave at this rate whatever the answers do, like `4/s`.
+    #[arg(long)]
+    pub rate: Option<String>,
+    /// How long to measure.
+    #[arg(long = "for", default_value = "30s", value_name = "DURATION")]
+    pub duration: String,
+    /// How long to warm up before.
+    #[arg(long, default_value = "5s", value_name = "DURATION")]
+    pub warmup: String,
+    /// An SLO, like "P95 TTFT < 500ms"; may be given several times.
+    #[arg(long = "slo", value_name = "ASSERTION")]
+    pub slos: Vec<String>,
+    /// The model to ask for, where the endpoint lists several.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Cap on the answer's tokens.
+    #[arg(long, default_value_t = 256)]
+    pub max_tokens: u32,
+    /// Prompts: a JSON, JSONL, ShareGPT or text file, in place of the built-in set.
+    #[arg(long, value_name = "FILE")]
+    pub prompts: Option<PathBuf>,
+    /// Environment variable with the bearer token.
+    #[arg(long, value_name = "NAME")]
+    pub bearer_env: Option<String>,
+    /// Write the scenario file that this command stands for.
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How results are told.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `scenario check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// Scenario files.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// What the files mean.
+    #[command(flatten)]
+    pub options: FileOptions,
+    /// How diagnostics are written.
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
+}
+
+/// How diagnostics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people, with the lines of the file.
+    Text,
+    /// A JSON list.
+    Json,
+}
+
+/// `scenario plan`.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// The scenario file.
+    pub file: PathBuf,
+    /// What the file means.
+    #[command(flatten)]
+    pub options: FileOptions,
+    /// Write every planned arrival as CSV (to standard output with `-`).
+    #[arg(long, value_name = "FILE")]
+    pub arrivals: Option<PathBuf>,
+}
+
+/// `scenario mock`.
+#[derive(Clone, Debug, Args)]
+pub struct MockArgs {
+    /// Port on the loopback address; 0 takes any free one.
+    #[arg(long, default_value_t = 8000)]
+    pub port: u16,
+    /// Which published engine to resemble; `scenario mock --preset list` names them.
+    #[arg(long, default_value = "fast")]
+    pub preset: String,
+    /// The model name to serve; any name is accepted without it.
+    #[arg(long)]
+    pub model: Vec<String>,
+    /// A fault, like `error-500:every=10`; may be given several times, `--fault list` names them.
+    #[arg(long = "fault", value_name = "FAULT")]
+    pub faults: Vec<String>,
+    /// Seed of answers and jitter.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How many times faster than the engine that it resembles.
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
+    /// Require this bearer token.
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "SCENARIO_MOCK_API_KEY",
+        hide_env_values = true
+    )]
+    pub api_key: Option<String>,
+}
+
+/// `scenario init`.
+#[derive(Clone, Debug, Args)]
+pub struct InitArgs {
+    /// The file to write.
+    #[arg(default_value = "scenario.yaml")]
+    pub file: PathBuf,
+    /// A running engine; without it the file uses the simulator.
+    #[arg(long)]
+    pub url: Option<String>,
+    /// Its model.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Replace a file that is there.
+    #[arg(long)]
+    pub force: bool,
+}

@@ -1,0 +1,70 @@
+//! The terminal.
+
+use std::io::{IsTerminal, Write};
+
+use super::args::ColorChoice;
+
+/// Standard output and standard error. A reader that has gone away is no error: its pipe ends, the run goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Console {
+    /// Whether standard output is coloured.
+    pub(super) color: bool,
+    /// Whether standard error is coloured.
+    pub(super) color_errors: bool,
+}
+
+impl Console {
+    pub(super) fn new(choice: ColorChoice) -> Console {
+        let wanted = |terminal: bool| match choice {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => {
+                terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        };
+        Console {
+            color: wanted(std::io::stdout().is_terminal()),
+            color_errors: wanted(std::io::stderr().is_terminal()),
+        }
+    }
+
+    /// Data.
+    pub(super) fn data(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| {
+            if text.ends_with('\n') {
+                Ok(())
+            } else {
+                out.write_all(b"\n")
+            }
+        });
+        let _ = out.flush();
+    }
+
+    /// Talk.
+    pub(super) fn talk(&self, text: &str) {
+        let mut out = std::io::stderr().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| {
+            if text.ends_with('\n') {
+                Ok(())
+            } else {
+                out.write_all(b"\n")
+            }
+        });
+    }
+
+    /// Columns of the terminal: those of the window, or 120 where there is none.
+    pub(super) fn width(&self) -> usize {
+        std::env::var("COLUMNS")
+            .ok()
+            .and_then(|columns| columns.parse().ok())
+            .or_else(window_width)
+            .unwrap_or(120)
+    }
+}
+
+fn window_width() -> Option<usize> {
+    terminal_size::terminal_size()
+        .map(|(width, _)| usize::from(width.0))
+        .filter(|&width| width >= 40)
+}

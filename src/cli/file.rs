@@ -1,0 +1,99 @@
+//! A scenario file becomes a plan, or diagnostics.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::args::FileOptions;
+use super::console::Console;
+use crate::diagnostic::{self, Diagnostic, Severity, Sources};
+use crate::plan::{self, Plan, PlanOptions};
+use crate::spec;
+
+/// What a file says, with everything that is wrong with it.
+pub(super) struct Read {
+    /// The texts that diagnostics and verdicts quote.
+    pub(super) sources: Sources,
+    /// The plan, if no diagnostic is an error.
+    pub(super) plan: Option<Plan>,
+    /// Errors and warnings.
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+impl Read {
+    /// Shows the diagnostics, and gives the plan if there is one.
+    pub(super) fn told(self, console: &Console) -> Option<(Plan, Sources)> {
+        if !self.diagnostics.is_empty() {
+            console.talk(&diagnostic::render(
+                &self.diagnostics,
+                &self.sources,
+                console.color_errors,
+            ));
+        }
+        if self.plan.is_none() {
+            console.talk("Nothing was sent.");
+        }
+        self.plan.map(|plan| (plan, self.sources))
+    }
+}
+
+/// Reads and plans a file.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn read(path: &Path, options: &FileOptions) -> anyhow::Result<Read> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    read_text(path, &text, options, false)
+}
+
+/// As [`read`], of a text that is at hand; `quick`: made from a command line.
+pub(super) fn read_text(
+    path: &Path,
+    text: &str,
+    options: &FileOptions,
+    quick: bool,
+) -> anyhow::Result<Read> {
+    let mut sources = Sources::default();
+    let spec::Reading {
+        spec,
+        draft,
+        mut diagnostics,
+    } = spec::read(&mut sources, path, text, &options.sets);
+    let asked = PlanOptions {
+        only: options.only.clone(),
+        seed: options.seed,
+        repeats: options.repeats,
+        simulate: options.simulate,
+        smoke: options.smoke,
+        quick,
+    };
+    let Some(spec) = spec else {
+        if let Some(draft) = draft {
+            diagnostics.extend(plan::mistakes(&draft, &sources, &asked));
+        }
+        return Ok(Read {
+            sources,
+            plan: None,
+            diagnostics: plan::distinct(diagnostics),
+        });
+    };
+    let plan = match plan::plan(&spec, &sources, &asked) {
+        Ok((plan, warnings)) => {
+            diagnostics.extend(warnings);
+            Some(plan)
+        }
+        Err(errors) => {
+            diagnostics.extend(errors);
+            None
+        }
+    };
+    let wrong = diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error);
+    Ok(Read {
+        sources,
+        plan: plan.filter(|_| !wrong),
+        diagnostics,
+    })
+}

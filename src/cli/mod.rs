@@ -1,0 +1,68 @@
+//! The command line: one file per command. The composition root: it alone builds the [`World`](crate::run::World), writes files
+//! and talks to the terminal. Data goes to standard output, talk to standard error.
+
+pub mod args;
+pub mod exit;
+mod console;
+mod file;
+mod run;
+mod watch;
+mod results;
+mod signals;
+mod quick;
+mod check;
+mod plan;
+mod mock;
+mod schema;
+mod init;
+mod list;
+mod help;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use console::Console;
+pub use exit::Exit;
+
+/// Runs the command line and gives the exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let typed: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&typed) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap's own texts: help and version go to standard output and are no mistake.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Passed.into()
+            };
+        }
+    };
+    let console = Console::new(cli.color);
+    let command: Vec<String> = typed
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let done = match cli.command {
+        Command::Run(args) => run::run(&args, &command, &console),
+        Command::Quick(args) => quick::quick(&args, &command, &console),
+        Command::Check(args) => check::check(&args, &console),
+        Command::Plan(args) => plan::plan(&args, &console),
+        Command::Mock(args) => mock::mock(&args, &console),
+        Command::Schema { report } => schema::schema(report, &console),
+        Command::Init(args) => init::init(&args, &console),
+        Command::List { paths } => list::list(&paths, &console),
+        Command::Help { topic } => help::help(topic.as_deref(), &console),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            console.talk(&format!("error: {error:#}"));
+            Exit::Usage.into()
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The folder of one run's results: every file is replaced whole, so a reader never sees half of one.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::report::{self, Report, View};
+
+/// Where results go.
+#[derive(Clone, Debug)]
+pub(super) struct Results {
+    folder: PathBuf,
+}
+
+impl Results {
+    /// Makes the folder: `asked`, or `results/NAME/TIME`.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(super) fn create(
+        asked: Option<&Path>,
+        name: &str,
+        started: jiff::Timestamp,
+    ) -> anyhow::Result<Results> {
+        let stamp = started.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let wanted = asked.map_or_else(
+            || Path::new("results").join(name).join(&stamp),
+            Path::to_owned,
+        );
+        // Two runs within a second are two folders.
+        let folder = match asked {
+            Some(_) => wanted,
+            None => (1..)
+                .map(|n| {
+                    if n == 1 {
+                        wanted.clone()
+                    } else {
+                        wanted.with_file_name(format!("{stamp}-{n}"))
+                    }
+                })
+                .find(|path| !path.exists())
+                .unwrap_or(wanted),
+        };
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
+        Ok(Results { folder })
+    }
+
+    /// The folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A file that grows while the run goes on.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(super) fn growing(&self, name: &str) -> anyhow::Result<File> {
+        let path = self.folder.join(name);
+        File::create(&path).with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
+    /// Replaces a file by what `write` writes.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) fn replace(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+    ) -> anyhow::Result<()> {
+        let path = self.folder.join(name);
+        let replaced = || -> std::io::Result<()> {
+            let mut file = tempfile::Builder::new()
+                .prefix(".writing-")
+                .tempfile_in(&self.folder)?;
+            {
+                let mut buffered = std::io::BufWriter::new(&mut file);
+                write(&mut buffered)?;
+                buffered.flush()?;
+            }
+            readable(file.as_file())?;
+            file.persist(&path).map_err(|error| error.error)?;
+            Ok(())
+        };
+        replaced().with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
+    /// Writes every file that is made of the report alone.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) fn write(&self, report: &Report, view: &View) -> anyhow::Result<()> {
+        for (name, render) in report::FILES {
+            let text = render(report, view);
+            self.replace(name, |file| file.write_all(text.as_bytes()))?;
+        }
+        Ok(())
+    }
+}
+
+/// A temporary file is its owner's alone; a result is everybody's.
+#[cfg(unix)]
+fn readable(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn readable(_: &File) -> std::io::Result<()> {
+    Ok(())
+}

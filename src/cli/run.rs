@@ -1,0 +1,254 @@
+//! `scenario run`: load, plan, run, judge, report.
+
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use super::args::{InconclusiveMode, OutputArgs, ProgressMode, RunArgs, SummaryMode};
+use super::console::Console;
+use super::exit::Exit;
+use super::results::Results;
+use super::watch::{Frame, Watch};
+use super::{file, signals};
+use crate::diagnostic::Sources;
+use crate::observation::CellResult;
+use crate::plan::describe::{describe, headline};
+use crate::plan::{HeaderValue, Plan};
+use crate::report::ndjson::RequestLog;
+use crate::report::progress::{Mode, Progress};
+use crate::report::requests::{Names, rows};
+use crate::report::{RunEnding, Summary, View, csv, markdown, model, terminal};
+use crate::run::{self, Interrupt, World};
+use crate::telemetry::host_facts;
+
+pub(super) fn run(args: &RunArgs, command: &[String], console: &Console) -> anyhow::Result<Exit> {
+    // Every file is checked before the first one sends anything.
+    let mut plans = Vec::new();
+    let mut wrong = false;
+    for path in &args.files {
+        match file::read(path, &args.options)?.told(console) {
+            Some((plan, sources)) => {
+                wrong |= !fit_to_run(&plan, args.require_slos, console);
+                plans.push((plan, sources));
+            }
+            None => wrong = true,
+        }
+    }
+    if wrong {
+        return Ok(Exit::Usage);
+    }
+    if args.dry_run {
+        plans
+            .iter()
+            .for_each(|(plan, _)| console.data(&describe(plan)));
+        return Ok(Exit::Passed);
+    }
+    let interrupt = signals::count(console, true)?;
+    let mut exit = Exit::Passed;
+    for (number, (plan, sources)) in plans.iter().enumerate() {
+        let output = if plans.len() > 1 {
+            args.output.for_file(number)
+        } else {
+            args.output.clone()
+        };
+        exit = exit.worse(execute(
+            plan, sources, &output, command, &interrupt, console,
+        )?);
+        if interrupt.count() > 0 {
+            break;
+        }
+    }
+    Ok(exit)
+}
+
+impl OutputArgs {
+    /// Several files on one command line: each its own results.
+    fn for_file(&self, number: usize) -> OutputArgs {
+        OutputArgs {
+            out: self
+                .out
+                .as_ref()
+                .map(|out| out.join((number + 1).to_string())),
+            ..self.clone()
+        }
+    }
+}
+
+/// What can be known to go wrong before anything is sent: unset secrets, a gate without an SLO.
+pub(super) fn fit_to_run(plan: &Plan, require_slos: bool, console: &Console) -> bool {
+    let mut fit = true;
+    let mut told = Vec::new();
+    for cell in &plan.cells {
+        for (header, value) in &cell.backend.headers {
+            let HeaderValue::Environment { name, .. } = value else {
+                continue;
+            };
+            if environment(name).is_none()
+                && !cell.backend.optional
+                && !told.contains(&(&cell.backend.id, name))
+            {
+                console.talk(&format!(
+                    "{}: error[S071]: backend `{}` needs the environment variable `{name}` for its header `{header}`, and it is not set",
+                    plan.path, cell.backend.id
+                ));
+                told.push((&cell.backend.id, name));
+                fit = false;
+            }
+        }
+    }
+    if require_slos && plan.slos.is_empty() {
+        console.talk(&format!(
+            "{}: error: no SLOs, and --require-slos asks for some: nothing would be gated",
+            plan.path
+        ));
+        fit = false;
+    }
+    if !fit {
+        console.talk("Nothing was sent.");
+    }
+    fit
+}
+
+/// An environment variable; an empty one counts as unset.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Runs one plan to its verdict.
+pub(super) fn execute(
+    plan: &Plan,
+    sources: &Sources,
+    output: &OutputArgs,
+    command: &[String],
+    interrupt: &std::sync::Arc<Interrupt>,
+    console: &Console,
+) -> anyhow::Result<Exit> {
+    let now = jiff::Timestamp::now();
+    let results = Results::create(output.out.as_deref(), &plan.name, now)?;
+    let view = view(output, console);
+    let requests = RequestLog::start(
+        plan,
+        results.growing("requests.ndjson")?,
+        output.record_events,
+    );
+    let frame = Frame {
+        plan,
+        sources,
+        environment: this_machine(),
+        started: now.to_string(),
+        began: Instant::now(),
+        command: command.to_vec(),
+    };
+    if output.progress != ProgressMode::None {
+        console.talk(&announcement(plan));
+    }
+    let progress = Progress::new(progress_mode(output.progress), std::io::stderr());
+    let mut watch = Watch::new(&frame, progress, requests.sink(), &results, view);
+    let mut world = World {
+        environment: &environment,
+        interrupt: interrupt.clone(),
+        watcher: &mut watch,
+        recorded_gpu: std::env::var_os("SCENARIO_RECORDED_GPU").map(Into::into),
+    };
+    let seen = run::run(plan, &mut world);
+    let (mut known, trouble) = watch.finish();
+
+    let ending = RunEnding {
+        interrupted: interrupt
+            .signal()
+            .map(|signal| Exit::Interrupted(signal).code()),
+        inconclusive_is_warning: output.inconclusive == InconclusiveMode::Warn,
+        exit_zero: output.exit_zero,
+    };
+    let report = frame.report(&seen, &mut known, ending);
+    results.write(&report, &view)?;
+    let names = Names::of(plan);
+    results.replace("requests.csv", |file| {
+        csv::requests(
+            seen.iter()
+                .filter_map(CellResult::observations)
+                .flat_map(|seen| rows(&names, seen)),
+            file,
+        )
+    })?;
+    requests.finish()?;
+    if let Some(path) = &output.summary_md {
+        std::fs::write(path, markdown::render(&report, &view))?;
+    }
+    if output.summary != SummaryMode::None {
+        console.data(&terminal::render(&report, &view));
+        console.data(&format!(
+            "report: {}",
+            results.folder().join("report.json").display()
+        ));
+    }
+    match trouble {
+        Some(error) => Err(error),
+        None => Ok(exit(&report)),
+    }
+}
+
+/// What is about to happen, in a few lines: also what the tool adds by itself.
+fn announcement(plan: &Plan) -> String {
+    let mut text = headline(plan);
+    let added = plan
+        .cells
+        .iter()
+        .flat_map(|cell| &cell.stages)
+        .any(|stage| stage.name == "warmup");
+    if added {
+        text.push_str("a warm-up is added before the load (`run: { warmup: 0s }` turns it off); it is not measured\n");
+    }
+    text
+}
+
+fn exit(report: &model::Report) -> Exit {
+    match report.exit_code {
+        0 => Exit::Passed,
+        1 => Exit::Failed,
+        2 => Exit::Usage,
+        3 => Exit::Inconclusive,
+        signal => Exit::Interrupted(u32::from(signal.saturating_sub(128))),
+    }
+}
+
+fn view(output: &OutputArgs, console: &Console) -> View {
+    View {
+        width: console.width(),
+        colour: console.color,
+        verbose: output.verbose,
+        summary: match output.summary {
+            SummaryMode::Compact => Summary::Compact,
+            SummaryMode::Full => Summary::Full,
+            SummaryMode::None => Summary::None,
+        },
+        ..View::default()
+    }
+}
+
+fn progress_mode(asked: ProgressMode) -> Mode {
+    let mode = match asked {
+        ProgressMode::Auto => Mode::Auto,
+        ProgressMode::Bars => Mode::Bars,
+        ProgressMode::Lines => Mode::Lines,
+        ProgressMode::Json => Mode::Json,
+        ProgressMode::None => Mode::None,
+    };
+    mode.at(std::io::stderr().is_terminal())
+}
+
+fn this_machine() -> model::Environment {
+    let facts = host_facts();
+    model::Environment {
+        host: model::Host {
+            name: facts.name,
+            os: facts.os,
+            kernel: facts.kernel,
+            cpu: facts.cpu,
+            cores: facts.cores,
+            memory_bytes: facts.memory_bytes,
+            clocksource: facts.clocksource,
+        },
+        gpus: Vec::new(),
+        engines: Vec::new(),
+    }
+}
