@@ -107,7 +107,7 @@ pub(super) fn run(
             unsent,
             facts: learnt,
             worker_cpu,
-        } = attendant.attend(request, heard, began, &seen, world)?;
+        } = attendant.attend(request, heard, began, world)?;
         let wall = clock.now().since(began).as_secs_f64();
         for ((weighted, total), share) in cpu.iter_mut().zip(worker_cpu) {
             (*weighted, *total) = (*weighted + share * wall, *total + wall);
@@ -275,7 +275,6 @@ impl Attendant<'_> {
         request: SegmentRequest<'_>,
         heard: std::sync::mpsc::Receiver<Vec<RequestRecord>>,
         began: Moment,
-        seen: &Observations,
         world: &mut World<'_>,
     ) -> Result<SegmentResult, LoadError> {
         let (tally, stop) = (request.tally.clone(), request.stop.clone());
@@ -302,7 +301,7 @@ impl Attendant<'_> {
                 let now = self.clock.now();
                 if now >= tick_at {
                     tick_at = now + TICK;
-                    let snapshot = self.snapshot(&tally, seen);
+                    let snapshot = self.snapshot(&tally);
                     world.watcher.tick(self.run, &snapshot);
                 }
                 self.heed_interrupt(world, &stop, now);
@@ -312,7 +311,7 @@ impl Attendant<'_> {
                 }
                 if self.recent.window.is_some() && now >= abort_at && !stop.is_stopped() {
                     abort_at = now + ABORT_EVERY;
-                    let snapshot = self.snapshot(&tally, seen);
+                    let snapshot = self.snapshot(&tally);
                     if let Some(slo) =
                         world
                             .watcher
@@ -335,7 +334,7 @@ impl Attendant<'_> {
         }
     }
 
-    fn snapshot(&mut self, tally: &Tally, seen: &Observations) -> Snapshot {
+    fn snapshot(&mut self, tally: &Tally) -> Snapshot {
         let sent = tally.sent.load(Ordering::Relaxed);
         let stage = tally.stage.load(Ordering::Relaxed) as usize;
         let now = self.clock.now();
@@ -350,7 +349,6 @@ impl Attendant<'_> {
             in_flight: sent.saturating_sub(tally.ended.load(Ordering::Relaxed)),
             gpu_util: self.sampler.latest("gpu.util"),
             gpu_power: self.sampler.latest("gpu.power"),
-            stages: seen.stages.clone(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::observation::{CellResult, RequestRecord, StageTimes};
+use crate::observation::{CellResult, RequestRecord};
 use crate::plan::CellRun;
 use crate::server::Environment;
 use crate::units::Moment;
@@ -67,8 +67,6 @@ pub struct Snapshot {
     pub gpu_util: Option<f64>,
     /// GPU power in watts.
     pub gpu_power: Option<f64>,
-    /// Stages that are over.
-    pub stages: Vec<StageTimes>,
 }
 
 /// Counts the signals that ask the run to stop.

@@ -106,16 +106,6 @@ const LLAMA_CPP: &[Name] = &[
 ];
 
 impl Dialect {
-    /// The dialect of a kind of backend, by its name in scenario files; of the others the page may tell it.
-    pub fn of_kind(kind: &str) -> Option<Dialect> {
-        match kind {
-            "vllm" | "simulator" => Some(Dialect::Vllm),
-            "sglang" => Some(Dialect::Sglang),
-            "llama.cpp" => Some(Dialect::LlamaCpp),
-            _ => None,
-        }
-    }
-
     /// The dialect that a page is written in, when the kind of the engine does not tell.
     pub fn of_page(page: &str) -> Option<Dialect> {
         parse(page).find_map(|metric| match metric.name.split_once(':')?.0 {
