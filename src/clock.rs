@@ -1,6 +1,6 @@
 //! The one monotonic clock of a cell, and the mapping of the kernel's wall-clock stamps onto it.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::units::Moment;
 
@@ -31,6 +31,17 @@ impl Clock {
     /// The wall-clock time of this clock's zero, for joining with other clocks; read once per run.
     pub fn wall_anchor(&self) -> SystemTime {
         SystemTime::now() - self.origin.elapsed()
+    }
+
+    /// What the machine's monotonic clock shows at this clock's zero, in nanoseconds: other processes of this machine read the
+    /// same clock. On Linux it is the clock behind [`Instant`].
+    ///
+    /// # Errors
+    /// The system has no such clock.
+    pub fn monotonic_anchor_ns(&self) -> std::io::Result<u64> {
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?;
+        let now = u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX);
+        Ok(now.saturating_sub(self.now().ns()))
     }
 
     /// Nanoseconds that the wall clock is ahead of this clock, read between two readings of it that lie close together.

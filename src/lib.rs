@@ -15,6 +15,8 @@ pub mod cli;
 pub mod report;
 pub mod verdict;
 pub mod run;
+#[cfg(target_os = "linux")]
+pub mod selftest;
 pub mod load;
 pub mod server;
 pub mod engine;
@@ -30,3 +32,4 @@ pub mod diagnostic;
 pub mod units;
 pub mod seed;
 pub mod clock;
+pub mod threads;

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use crate::observation::{EventLog, Outcome, Tokens};
 use crate::units::Moment;
 
-/// A request whose body is ready before its time comes.
+/// A request that is ready before its time comes: see [`HttpTarget::prepare`](super::HttpTarget::prepare).
 #[derive(Clone, Debug)]
 pub struct PreparedRequest {
-    /// The body.
-    pub body: Bytes,
+    /// Head and body.
+    pub bytes: Bytes,
     /// Whether the answer is a stream of events.
     pub stream: bool,
 }

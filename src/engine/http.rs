@@ -1,27 +1,25 @@
 //! Requests over HTTP: one lane is one connection and what is kept for the request in flight on it.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::Request;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use tokio::time::{Instant, Sleep};
+use hyper::header::HeaderMap;
 
-use super::dialect::{Dialect, Usage, read_answer, read_event};
+use super::dialect::{Dialect, Shape, Usage, read_answer};
 use super::exchange::{Exchange, PreparedRequest};
 use crate::observation::{
     EventRecorder, LagHistogram, Outcome, Phase, StampSource, TokenSource, Tokens,
 };
 use crate::plan::Timeouts;
 use crate::units::Moment;
+use crate::wire::framing::Head;
 use crate::wire::sse::SseParser;
-use crate::wire::{Connection, Endpoint, OpenError, StampClock, Stamps, StreamError};
+use crate::wire::{Connection, Endpoint, Flow, OpenError, Reactor, Stamps, StreamError};
 
 /// How much of an error body is kept.
 const ERROR_BODY: usize = 2048;
@@ -44,34 +42,51 @@ pub struct HttpTarget {
 }
 
 impl HttpTarget {
-    fn request(
-        &self,
-        request: &PreparedRequest,
-    ) -> Result<Request<Full<bytes::Bytes>>, hyper::http::Error> {
-        let mut built = Request::builder()
-            .method("POST")
-            .uri(format!("{}{}", self.endpoint.prefix, self.dialect.path()))
-            .header("host", self.endpoint.authority())
-            .header("content-type", "application/json")
-            .header(
-                "accept",
-                if request.stream {
-                    "text/event-stream"
-                } else {
-                    "application/json"
-                },
-            )
-            .header(
+    /// A request with this body, written out whole; `id` is what it is called in the engine's logs (`x-request-id`).
+    pub fn prepare(&self, body: &[u8], stream: bool, id: &str) -> PreparedRequest {
+        let authority = self.endpoint.authority();
+        let accept = if stream {
+            "text/event-stream"
+        } else {
+            "application/json"
+        };
+        let ours = [
+            ("host", authority.as_str()),
+            ("content-type", "application/json"),
+            ("accept", accept),
+            ("x-request-id", id),
+            (
                 "user-agent",
                 concat!("scenario/", env!("CARGO_PKG_VERSION")),
-            )
-            .body(Full::new(request.body.clone()))?;
-        built.headers_mut().extend(
-            self.headers
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone())),
-        );
-        Ok(built)
+            ),
+        ];
+        let mut bytes = Vec::with_capacity(512 + body.len());
+        bytes.extend_from_slice(b"POST ");
+        bytes.extend_from_slice(self.endpoint.prefix.as_bytes());
+        bytes.extend_from_slice(self.dialect.path().as_bytes());
+        bytes.extend_from_slice(b" HTTP/1.1\r\n");
+        let mut header = |name: &str, value: &[u8]| {
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value);
+            bytes.extend_from_slice(b"\r\n");
+        };
+        // The user's word is the last.
+        for (name, value) in ours {
+            if !self.headers.contains_key(name) {
+                header(name, value.as_bytes());
+            }
+        }
+        for (name, value) in &self.headers {
+            header(name.as_str(), value.as_bytes());
+        }
+        header("content-length", body.len().to_string().as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(body);
+        PreparedRequest {
+            bytes: bytes.into(),
+            stream,
+        }
     }
 }
 
@@ -122,12 +137,14 @@ pub type StampFactory = Rc<dyn Fn() -> Stamps>;
 /// One connection at a time, and the request in flight on it.
 pub struct Lane {
     target: Arc<HttpTarget>,
-    clock: Rc<StampClock>,
+    reactor: Rc<Reactor>,
     connection: Option<Connection>,
     stamps: StampFactory,
     sse: SseParser,
     progress: Progress,
     facts: Rc<RefCell<LaneFacts>>,
+    /// The time limits of the request in flight.
+    limits: Timeouts,
 }
 
 impl std::fmt::Debug for Lane {
@@ -143,12 +160,14 @@ impl Lane {
     /// A lane without a connection yet.
     pub fn new(
         target: Arc<HttpTarget>,
-        clock: Rc<StampClock>,
+        reactor: Rc<Reactor>,
         facts: Rc<RefCell<LaneFacts>>,
     ) -> Lane {
+        let limits = target.timeouts;
         Lane {
+            limits,
             target,
-            clock,
+            reactor,
             connection: None,
             stamps: Rc::new(Stamps::default),
             sse: SseParser::default(),
@@ -172,7 +191,7 @@ impl Lane {
             self.connection = None;
             let opened = Connection::open(
                 &self.target.endpoint,
-                &self.clock,
+                &self.reactor,
                 (self.stamps)(),
                 self.target.timeouts.connect,
             )
@@ -189,14 +208,24 @@ impl Lane {
         self.progress = Progress {
             dispatched,
             events: std::mem::take(&mut self.progress.events),
+            shape: std::mem::take(&mut self.progress.shape),
             ..Progress::default()
         };
-        let outcome = self.exchange(request).await;
+        self.progress.shape.reset();
+        self.limits = limits(self.target.timeouts, request.stream);
+        // The many small steps of a stream go past the large futures that its beginning needs: what they touch in memory is
+        // little and close together.
+        let begin: Pin<Box<dyn Future<Output = Begun> + '_>> = Box::pin(self.begin(request));
+        let outcome = match begin.await {
+            Begun::Stream => poll_fn(|context| self.poll_stream(context)).await,
+            Begun::Ended(outcome) => outcome,
+        };
         if !matches!(outcome, Outcome::Ok) {
             // Whatever is left on the connection belongs to a failed request.
             self.connection = None;
         }
-        self.progress.end(outcome, self.clock.clock().now())
+        self.progress
+            .end(outcome, self.reactor.clock().clock().now())
     }
 
     /// The request in flight as far as it has come, cut at `at`; closes its connection.
@@ -211,62 +240,121 @@ impl Lane {
         self.progress.end(outcome, at)
     }
 
-    async fn exchange(&mut self, request: &PreparedRequest) -> Outcome {
+    /// Gets a connection and the head of an answer, and the whole of an answer that is no stream.
+    async fn begin(&mut self, request: &PreparedRequest) -> Begun {
         let Lane {
             target,
-            clock,
+            reactor,
             connection,
             stamps,
             sse,
             progress,
             facts,
+            limits,
         } = self;
-        let mut watch = Watch::new(
-            clock.clone(),
-            limits(target.timeouts, request.stream),
-            progress.dispatched,
-        );
         loop {
             progress.reused = connection.as_mut().is_some_and(Connection::is_usable)
                 && connection.as_ref().is_some_and(|c| c.served() > 0);
             if !connection.as_mut().is_some_and(Connection::is_usable) {
-                let began = clock.clock().now();
+                let began = reactor.clock().clock().now();
+                let (deadline, phase) = progress.deadline(limits);
                 let opening =
-                    Connection::open(&target.endpoint, clock, stamps(), target.timeouts.connect);
-                let opened = watch.guard(watch.deadline(progress), opening).await;
-                progress.connect = Some(clock.clock().now().since(began));
+                    Connection::open(&target.endpoint, reactor, stamps(), target.timeouts.connect);
+                let opened = reactor.before(deadline, opening).await;
+                progress.connect = Some(reactor.clock().clock().now().since(began));
                 match opened {
-                    Ok(Ok(opened)) => *connection = Some(opened),
-                    Ok(Err(error)) => return refused_connection(error),
-                    Err(phase) => return Outcome::TimedOut(phase),
+                    Some(Ok(opened)) => *connection = Some(opened),
+                    Some(Err(error)) => return Begun::Ended(refused_connection(error)),
+                    None => return Begun::Ended(Outcome::TimedOut(phase)),
                 }
                 facts.borrow_mut().connections_opened += 1;
             }
             let Some(live) = connection.as_mut() else {
-                return Outcome::ConnectFailed("no connection".to_owned());
+                return Begun::Ended(Outcome::ConnectFailed("no connection".to_owned()));
             };
             sse.reset();
-            let ended = Attempt {
-                target,
+            let attempt = Attempt {
+                reactor,
                 live,
-                sse,
+                limits,
                 progress: &mut *progress,
                 facts,
-                watch: &mut watch,
-            }
-            .run(request)
-            .await;
-            match ended {
+            };
+            match attempt.run(request).await {
                 // A reused connection that closed before any byte of the answer is replaced once.
-                Ended::BeforeAnswer(_) if progress.reused && !progress.reconnected => {
+                Attempted::ClosedBefore(_) if progress.reused && !progress.reconnected => {
                     progress.reconnected = true;
                     *connection = None;
                 }
-                Ended::BeforeAnswer(error) => return broken_off(error),
-                Ended::With(outcome) => return outcome,
+                Attempted::ClosedBefore(error) => return Begun::Ended(broken_off(error)),
+                Attempted::Begun(begun) => return begun,
             }
         }
     }
+
+    /// Reads what has come of a stream, event by event, until it ends.
+    fn poll_stream(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
+        let Lane {
+            connection: Some(live),
+            reactor,
+            sse,
+            progress,
+            facts,
+            limits,
+            ..
+        } = self
+        else {
+            return Poll::Ready(Outcome::Truncated);
+        };
+        loop {
+            let mut too_large = None;
+            let came = live.poll_body(context, &mut |piece, stamps| {
+                if stamps.reads() != progress.noted_read {
+                    progress.noted_read = stamps.reads();
+                    note_read(stamps, facts);
+                }
+                progress.bytes += piece.len() as u64;
+                let fed = sse.feed(piece, |data| progress.event(data, stamps, facts));
+                too_large = too_large.or(fed.err());
+            });
+            if let Some(error) = too_large {
+                let malformed = Outcome::Malformed(error.to_string());
+                return Poll::Ready(progress.fault_or(malformed));
+            }
+            match came {
+                Poll::Ready(Ok(Flow::More)) => {}
+                Poll::Ready(Ok(Flow::End)) => {
+                    progress.ended(live.stamps());
+                    return Poll::Ready(progress.outcome());
+                }
+                Poll::Ready(Err(error)) => {
+                    progress.ended(live.stamps());
+                    return Poll::Ready(progress.fault_or(broken_off(error)));
+                }
+                Poll::Pending => {
+                    let (deadline, phase) = progress.deadline(limits);
+                    return match reactor.has_come(deadline) {
+                        false => Poll::Pending,
+                        true if progress.done => Poll::Ready(progress.outcome()),
+                        // An error that was told wins over every other end.
+                        true => Poll::Ready(progress.fault_or(Outcome::TimedOut(phase))),
+                    };
+                }
+            }
+            if matches!(progress.fault, Some(Outcome::Malformed(_))) {
+                progress.ended(live.stamps());
+                return Poll::Ready(progress.outcome());
+            }
+        }
+    }
+}
+
+/// How far a request came before its answer's stream.
+enum Begun {
+    /// The head says that events will come.
+    Stream,
+    /// It is over.
+    Ended(Outcome),
 }
 
 /// The limits of a request; an answer that is no stream shows no first token, so only its whole time is limited.
@@ -299,126 +387,68 @@ fn broken_off(error: StreamError) -> Outcome {
 }
 
 /// How an attempt on one connection ended.
-enum Ended {
+enum Attempted {
     /// The connection broke before any byte of the answer came.
-    BeforeAnswer(StreamError),
-    /// It is decided.
-    With(Outcome),
+    ClosedBefore(StreamError),
+    /// There is an answer, or an end.
+    Begun(Begun),
 }
 
 /// One attempt to get an answer on one connection.
 struct Attempt<'a> {
-    target: &'a HttpTarget,
+    reactor: &'a Reactor,
     live: &'a mut Connection,
-    sse: &'a mut SseParser,
+    limits: &'a Timeouts,
     progress: &'a mut Progress,
     facts: &'a RefCell<LaneFacts>,
-    watch: &'a mut Watch,
 }
 
 impl Attempt<'_> {
-    async fn run(mut self, request: &PreparedRequest) -> Ended {
-        let built = match self.target.request(request) {
-            Ok(built) => built,
-            Err(error) => return Ended::With(Outcome::Malformed(error.to_string())),
-        };
+    async fn run(mut self, request: &PreparedRequest) -> Attempted {
         let reads_before = self.live.stamps().reads();
-        let deadline = self.watch.deadline(self.progress);
-        let head = match self.watch.guard(deadline, self.live.head(built)).await {
-            Err(phase) => return Ended::With(Outcome::TimedOut(phase)),
-            Ok(Err(error))
+        let (deadline, phase) = self.progress.deadline(self.limits);
+        let answer = self.live.exchange(&request.bytes);
+        let head = match self.reactor.before(deadline, answer).await {
+            None => return Attempted::Begun(Begun::Ended(Outcome::TimedOut(phase))),
+            Some(Err(error))
                 if self.live.stamps().reads() <= reads_before + 1
                     && self.progress.bytes == 0
                     && closed_early(&error) =>
             {
-                return Ended::BeforeAnswer(error);
+                return Attempted::ClosedBefore(error);
             }
-            Ok(Err(error)) => return Ended::With(broken_off(error)),
-            Ok(Ok(response)) => response,
+            Some(Err(error)) => return Attempted::Begun(Begun::Ended(broken_off(error))),
+            Some(Ok(head)) => head,
         };
-        let (head, mut body) = head.into_parts();
         self.note_read();
-        self.progress.head(self.live.stamps(), head.status.as_u16());
-        if head.status.as_u16() >= 400 {
-            return Ended::With(
-                self.refusal(head.status.as_u16(), &head.headers, &mut body)
-                    .await,
-            );
-        }
-        if !head.status.is_success() {
-            return Ended::With(Outcome::Malformed(format!(
-                "unexpected HTTP status {}",
-                head.status
-            )));
-        }
-        let is_stream = head
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .is_none_or(|kind| !kind.trim_start().starts_with("application/json"));
-        Ended::With(if request.stream && is_stream {
-            self.stream(&mut body).await
-        } else {
-            self.whole(&mut body, request.stream).await
+        self.progress.head(self.live.stamps(), head.status);
+        Attempted::Begun(match head.status {
+            400.. => Begun::Ended(self.refusal(head).await),
+            200..300 if request.stream && is_stream(&head) => Begun::Stream,
+            200..300 => Begun::Ended(self.whole(request.stream).await),
+            other => Begun::Ended(Outcome::Malformed(format!(
+                "unexpected HTTP status {other}"
+            ))),
         })
     }
 
-    /// Reads a stream of events to its end.
-    async fn stream(&mut self, body: &mut hyper::body::Incoming) -> Outcome {
-        // The read that brought the head has been noted.
-        let mut last_read = self.live.stamps().reads();
-        loop {
-            let deadline = self.watch.deadline(self.progress);
-            let piece = match self.watch.guard(deadline, self.live.frame(body)).await {
-                Err(_) if self.progress.done => return self.progress.outcome(),
-                // An error that was told wins over every other end.
-                Err(phase) => return self.progress.fault_or(Outcome::TimedOut(phase)),
-                Ok(None) => {
-                    self.progress.ended(self.live.stamps());
-                    return self.progress.outcome();
-                }
-                Ok(Some(Err(error))) => {
-                    self.progress.ended(self.live.stamps());
-                    return self.progress.fault_or(broken_off(error));
-                }
-                Ok(Some(Ok(piece))) => piece,
-            };
-            let stamps = self.live.stamps();
-            if stamps.reads() != last_read {
-                last_read = stamps.reads();
-                note_read(stamps, self.facts);
-            }
-            self.progress.bytes += piece.len() as u64;
-            let (progress, facts) = (&mut *self.progress, self.facts);
-            if let Err(error) = self
-                .sse
-                .feed(&piece, |data| progress.event(data, stamps, facts))
-            {
-                let malformed = Outcome::Malformed(error.to_string());
-                return self.progress.fault_or(malformed);
-            }
-            if matches!(self.progress.fault, Some(Outcome::Malformed(_))) {
-                self.progress.ended(self.live.stamps());
-                return self.progress.outcome();
-            }
-        }
-    }
-
     /// Reads an answer that is no stream.
-    async fn whole(&mut self, body: &mut hyper::body::Incoming, stream_was_asked: bool) -> Outcome {
+    async fn whole(&mut self, stream_was_asked: bool) -> Outcome {
         let mut whole = Vec::new();
         loop {
-            let deadline = self.watch.deadline(self.progress);
-            match self.watch.guard(deadline, self.live.frame(body)).await {
-                Err(phase) => return Outcome::TimedOut(phase),
-                Ok(None) => break,
-                Ok(Some(Err(error))) => {
+            let (deadline, phase) = self.progress.deadline(self.limits);
+            let more = self.live.body(|piece, _| whole.extend_from_slice(piece));
+            let came = self.reactor.before(deadline, more).await;
+            self.progress.bytes = whole.len() as u64;
+            match came {
+                None => return Outcome::TimedOut(phase),
+                Some(Ok(Flow::End)) => break,
+                Some(Err(error)) => {
                     self.progress.ended(self.live.stamps());
                     return broken_off(error);
                 }
-                Ok(Some(Ok(piece))) => whole.extend_from_slice(&piece),
+                Some(Ok(Flow::More)) => {}
             }
-            self.progress.bytes = whole.len() as u64;
             if whole.len() > ANSWER_LIMIT {
                 return Outcome::Malformed(format!(
                     "an answer of more than {} MiB",
@@ -431,41 +461,43 @@ impl Attempt<'_> {
             .answer(&whole, self.live.stamps(), stream_was_asked)
     }
 
-    async fn refusal(
-        &mut self,
-        status: u16,
-        headers: &HeaderMap,
-        body: &mut hyper::body::Incoming,
-    ) -> Outcome {
+    async fn refusal(&mut self, head: Head) -> Outcome {
         let mut kept = Vec::new();
         loop {
-            let deadline = self.watch.deadline(self.progress);
-            match self.watch.guard(deadline, self.live.frame(body)).await {
-                Ok(Some(Ok(piece))) => {
-                    let room = ERROR_BODY.saturating_sub(kept.len());
-                    kept.extend_from_slice(&piece[..piece.len().min(room)]);
-                }
-                Ok(None | Some(Err(_))) | Err(_) => break,
+            let (deadline, _) = self.progress.deadline(self.limits);
+            let more = self.live.body(|piece, _| {
+                let room = ERROR_BODY.saturating_sub(kept.len());
+                kept.extend_from_slice(&piece[..piece.len().min(room)]);
+            });
+            match self.reactor.before(deadline, more).await {
+                Some(Ok(Flow::More)) => {}
+                Some(Ok(Flow::End) | Err(_)) | None => break,
             }
         }
         self.progress.ended(self.live.stamps());
+        let later = head
+            .retry_after
+            .as_deref()
+            .and_then(|value| value.parse().ok());
         Outcome::Refused {
-            status,
+            status: head.status,
             body: String::from_utf8_lossy(&kept).into_owned(),
-            retry_after: headers
-                .get(RETRY_AFTER)
-                .and_then(seconds)
-                .filter(|_| matches!(status, 429 | 503)),
+            retry_after: later.filter(|_: &u64| matches!(head.status, 429 | 503)),
         }
     }
 
-    fn note_read(&self) {
+    fn note_read(&mut self) {
+        self.progress.noted_read = self.live.stamps().reads();
         note_read(self.live.stamps(), self.facts);
     }
 }
 
-fn seconds(value: &HeaderValue) -> Option<u64> {
-    value.to_str().ok()?.trim().parse().ok()
+/// Whatever does not call itself JSON is taken for a stream.
+fn is_stream(head: &Head) -> bool {
+    !head
+        .content_type
+        .as_deref()
+        .is_some_and(|kind| kind.starts_with("application/json"))
 }
 
 fn closed_early(error: &StreamError) -> bool {
@@ -481,66 +513,6 @@ fn note_read(stamps: &Stamps, facts: &RefCell<LaneFacts>) {
         );
     } else {
         facts.read_stamps += 1;
-    }
-}
-
-/// The time limits of one request, with one timer that is only moved when it fires.
-struct Watch {
-    clock: Rc<StampClock>,
-    limits: Timeouts,
-    dispatched: Moment,
-    timer: Pin<Box<Sleep>>,
-}
-
-impl Watch {
-    fn new(clock: Rc<StampClock>, limits: Timeouts, dispatched: Moment) -> Watch {
-        let first = dispatched + limits.first_token.min(limits.total);
-        let timer = Box::pin(tokio::time::sleep_until(Instant::from_std(
-            clock.clock().instant(first),
-        )));
-        Watch {
-            clock,
-            limits,
-            dispatched,
-            timer,
-        }
-    }
-
-    /// The next limit that the request can pass.
-    fn deadline(&self, progress: &Progress) -> (Moment, Phase) {
-        let total = (self.dispatched + self.limits.total, Phase::Total);
-        let near = match (progress.done, progress.first_token, progress.last_read) {
-            (true, _, Some(last)) => (last + AFTER_DONE, Phase::Idle),
-            (_, Some(_), Some(last)) => (last + self.limits.idle, Phase::Idle),
-            _ => (self.dispatched + self.limits.first_token, Phase::FirstToken),
-        };
-        if near.0 < total.0 { near } else { total }
-    }
-
-    /// Waits for `work`, but not past the deadline.
-    async fn guard<F: Future>(
-        &mut self,
-        (moment, phase): (Moment, Phase),
-        work: F,
-    ) -> Result<F::Output, Phase> {
-        let deadline = Instant::from_std(self.clock.clock().instant(moment));
-        let mut work = std::pin::pin!(work);
-        poll_fn(|context| {
-            if let Poll::Ready(done) = work.as_mut().poll(context) {
-                return Poll::Ready(Ok(done));
-            }
-            if self.timer.deadline() > deadline {
-                self.timer.as_mut().reset(deadline);
-            }
-            while self.timer.as_mut().poll(context).is_ready() {
-                if Instant::now() >= deadline {
-                    return Poll::Ready(Err(phase));
-                }
-                self.timer.as_mut().reset(deadline);
-            }
-            Poll::Pending
-        })
-        .await
     }
 }
 
@@ -560,6 +532,10 @@ struct Progress {
     last_read: Option<Moment>,
     finished: Option<Moment>,
     events: EventRecorder,
+    /// What its events look like.
+    shape: Shape,
+    /// The number of the last read whose lag was noted.
+    noted_read: u64,
     /// The number of the read that brought the last output event.
     last_output_read: u64,
     status: Option<u16>,
@@ -580,6 +556,17 @@ struct Progress {
 }
 
 impl Progress {
+    /// The next limit that the request can pass.
+    fn deadline(&self, limits: &Timeouts) -> (Moment, Phase) {
+        let total = (self.dispatched + limits.total, Phase::Total);
+        let near = match (self.done, self.first_token, self.last_read) {
+            (true, _, Some(last)) => (last + AFTER_DONE, Phase::Idle),
+            (_, Some(_), Some(last)) => (last + limits.idle, Phase::Idle),
+            _ => (self.dispatched + limits.first_token, Phase::FirstToken),
+        };
+        if near.0 < total.0 { near } else { total }
+    }
+
     fn head(&mut self, stamps: &Stamps, status: u16) {
         self.headers = Some(stamps.received());
         self.last_read = Some(stamps.received());
@@ -602,7 +589,7 @@ impl Progress {
             self.finished.get_or_insert(at);
             return;
         }
-        let read = match read_event(data) {
+        let read = match self.shape.read(data) {
             Ok(read) => read,
             Err(error) => {
                 let start = String::from_utf8_lossy(&data[..data.len().min(200)]).into_owned();

@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::alarm::Alarm;
-use super::lane::{Ended, Inbox, Job, LaneHandle};
+use super::lane::{Ended, Inbox, Job, LaneHandle, Opening};
 use super::pacer::{Pace, Pacer, PromptOrdinal, SendOrder, SharedPace};
 use crate::clock::Clock;
-use crate::engine::{BodyTemplate, HttpTarget, Lane, LaneFacts, PreparedRequest, StampClock};
-use crate::observation::{Outcome, RequestRecord, StageTimes};
-use crate::plan::{Cell, Schedule};
+use crate::engine::{BodyTemplate, HttpTarget, Lane, LaneFacts, PreparedRequest, Reactor};
+use crate::observation::{Outcome, RequestRecord, StageTimes, request_id};
+use crate::plan::{Cell, CellRun, Schedule};
 use crate::units::Moment;
 use crate::workload::Prompt;
 
@@ -27,6 +26,8 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 const LEAD: Duration = Duration::from_millis(5);
 /// How long a user whose connection was refused waits before it calls again.
 const REDIAL: Duration = Duration::from_millis(50);
+/// Requests that are handed over before what has come meanwhile is read.
+const IN_A_ROW: u32 = 8;
 /// Most connections that are opened ahead for an open loop, whose concurrency nobody knows before.
 const AHEAD: u32 = 256;
 
@@ -95,6 +96,8 @@ pub struct Tally {
 pub struct SegmentRequest<'a> {
     /// The cell.
     pub cell: &'a Cell,
+    /// Its index in the plan.
+    pub index: usize,
     /// Which of its segments.
     pub segment: usize,
     /// The run's seed.
@@ -233,16 +236,11 @@ struct Done {
     cpu: f64,
 }
 
-thread_local! {
-    /// The clock that is told when this load thread waits; the runtime's hooks reach it only this way.
-    static WAITS: RefCell<Option<Rc<StampClock>>> = const { RefCell::new(None) };
-}
-
 /// One load thread.
 struct Worker<'a> {
     request: &'a SegmentRequest<'a>,
     clock: Clock,
-    stamp_clock: Rc<StampClock>,
+    reactor: Rc<Reactor>,
     inbox: Rc<Inbox>,
     facts: Rc<RefCell<LaneFacts>>,
     lanes: Vec<LaneHandle>,
@@ -253,7 +251,7 @@ struct Worker<'a> {
     told: usize,
     told_at: Moment,
     /// The body of the next request, made while there was nothing else to do.
-    ahead: Option<(PromptOrdinal, Prompt, PreparedRequest)>,
+    ahead: Option<(SendOrder, Prompt, PreparedRequest)>,
 }
 
 impl Worker<'_> {
@@ -263,24 +261,13 @@ impl Worker<'_> {
         ready: std::sync::mpsc::Sender<()>,
         begins: oneshot::Receiver<Arc<SharedPace>>,
     ) -> io::Result<Done> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .on_thread_park(|| {
-                WAITS.with_borrow(|clock| clock.iter().for_each(|clock| clock.wait_begins()))
-            })
-            .on_thread_unpark(|| {
-                WAITS.with_borrow(|clock| clock.iter().for_each(|clock| clock.wait_ended()))
-            })
-            .build()?;
-        let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, async move {
+        let reactor = Reactor::new(request.clock)?;
+        reactor.clone().block_on(async move {
             let wake = Arc::new(Notify::new());
-            let stamp_clock = Rc::new(StampClock::new(request.clock));
-            WAITS.set(Some(stamp_clock.clone()));
             let mut worker_state = Worker {
                 request,
                 clock: request.clock,
-                stamp_clock,
+                reactor,
                 inbox: Rc::new(Inbox::new(wake.clone())),
                 facts: Rc::default(),
                 lanes: Vec::new(),
@@ -291,7 +278,6 @@ impl Worker<'_> {
                 told_at: Moment::ZERO,
                 ahead: None,
             };
-            let alarm = Alarm::new(request.clock)?;
             worker_state
                 .open_ahead(connections_ahead(request, worker))
                 .await;
@@ -309,8 +295,8 @@ impl Worker<'_> {
                 clock: request.clock,
                 armed: true,
             };
-            worker_state.send_all(&mut pacer, &shared, &alarm).await?;
-            worker_state.drain(&mut pacer, &shared, &alarm).await?;
+            worker_state.send_all(&mut pacer, &shared).await;
+            worker_state.drain(&mut pacer, &shared).await;
             others.armed = false;
             worker_state.tell(true);
             let wall = worker_state.clock.now().since(wall_before).as_secs_f64();
@@ -321,53 +307,38 @@ impl Worker<'_> {
                 facts,
                 cpu,
             })
-        })
+        })?
     }
 
-    /// Opens connections before the first send. One that cannot be opened is tried again by its first request, which then
-    /// tells what happened.
+    /// Opens connections before the first send.
     async fn open_ahead(&mut self, count: u32) {
-        let mut opening = tokio::task::JoinSet::new();
+        let opening = Opening::of(count);
         for _ in 0..count {
-            let mut lane = self.new_lane();
-            opening.spawn_local(async move {
-                let _ = lane.open().await;
-                lane
-            });
+            self.add(Some(opening.clone()));
         }
-        while let Some(opened) = opening.join_next().await {
-            if let Ok(lane) = opened {
-                self.add(lane);
-            }
-        }
+        opening.done().await;
     }
 
-    fn new_lane(&self) -> Lane {
-        Lane::new(
+    fn add(&mut self, opening: Option<Rc<Opening>>) {
+        let lane = Lane::new(
             self.request.target.clone(),
-            self.stamp_clock.clone(),
+            self.reactor.clone(),
             self.facts.clone(),
-        )
-    }
-
-    fn add(&mut self, lane: Lane) {
+        );
         let number = self.lanes.len();
         self.lanes.push(LaneHandle::spawn(
             number,
             lane,
-            self.clock,
+            &self.reactor,
             self.inbox.clone(),
+            opening,
         ));
         self.idle.push(number);
     }
 
     /// Sends until the pacer has nothing more to send.
-    async fn send_all(
-        &mut self,
-        pacer: &mut Pacer,
-        shared: &SharedPace,
-        alarm: &Alarm,
-    ) -> io::Result<()> {
+    async fn send_all(&mut self, pacer: &mut Pacer, shared: &SharedPace) {
+        let mut in_a_row = 0;
         loop {
             let generation = shared.changed_generation();
             self.collect(pacer);
@@ -378,7 +349,14 @@ impl Worker<'_> {
                 pacer.stop(self.clock.now());
             }
             match pacer.next(self.clock.now(), self.in_flight) {
-                Pace::Send(order) => self.send(order),
+                Pace::Send(order) => {
+                    self.send(order);
+                    in_a_row += 1;
+                    if in_a_row == IN_A_ROW {
+                        in_a_row = 0;
+                        self.reactor.let_others().await;
+                    }
+                }
                 Pace::Drop(order) => self.drop_order(order),
                 Pace::Cancel(user) => self.cancel(pacer, |order| order.user == Some(user)).await,
                 Pace::CancelRest => self.cancel(pacer, |_| true).await,
@@ -390,7 +368,7 @@ impl Worker<'_> {
                         tokio::select! {
                             biased;
                             () = wake.notified() => {}
-                            rung = alarm.until(moment) => rung?,
+                            () = self.reactor.alarm(moment) => {}
                         }
                     }
                 }
@@ -404,12 +382,12 @@ impl Worker<'_> {
                             Some(last) => tokio::select! {
                                 biased;
                                 () = wake.notified() => {}
-                                rung = alarm.until(last) => rung?,
+                                () = self.reactor.alarm(last) => {}
                             },
                         }
                     }
                 }
-                Pace::Done => return Ok(()),
+                Pace::Done => return,
             }
         }
     }
@@ -421,12 +399,7 @@ impl Worker<'_> {
     }
 
     /// Reads on until everything has ended or its time is up; what is still running then is cut.
-    async fn drain(
-        &mut self,
-        pacer: &mut Pacer,
-        shared: &SharedPace,
-        alarm: &Alarm,
-    ) -> io::Result<()> {
+    async fn drain(&mut self, pacer: &mut Pacer, shared: &SharedPace) {
         let planned = self.clock.now() + self.request.cell.drain;
         let planned = self
             .last_send(shared)
@@ -446,31 +419,33 @@ impl Worker<'_> {
             tokio::select! {
                 biased;
                 () = wake.notified() => {}
-                rung = alarm.until(cut_at) => rung?,
+                () = self.reactor.alarm(cut_at) => {}
             }
         }
-        Ok(())
     }
 
     fn send(&mut self, order: SendOrder) {
         let (prompt, request) = match self.ahead.take() {
-            Some((ordinal, prompt, request)) if ordinal == order.prompt => (prompt, request),
-            _ => self.prepare(order.prompt),
+            Some((ahead, prompt, request))
+                if ahead.prompt == order.prompt
+                    && ahead.index == order.index
+                    && ahead.stage == order.stage =>
+            {
+                (prompt, request)
+            }
+            _ => self.prepare(&order),
         };
         let lane = match self.idle.pop() {
             Some(lane) => lane,
             None => {
-                let lane = self.new_lane();
-                self.add(lane);
+                self.add(None);
                 self.idle.pop().unwrap_or(self.lanes.len() - 1)
             }
         };
-        let dispatched = self.clock.now();
         self.lanes[lane].send(Job {
             order,
             prompt,
             request,
-            dispatched,
         });
         self.in_flight += 1;
         self.request.tally.sent.fetch_add(1, Ordering::Relaxed);
@@ -480,15 +455,21 @@ impl Worker<'_> {
             .fetch_max(order.stage as u64, Ordering::Relaxed);
     }
 
-    fn prepare(&self, ordinal: PromptOrdinal) -> (Prompt, PreparedRequest) {
-        let prompt = match ordinal {
+    fn prepare(&self, order: &SendOrder) -> (Prompt, PreparedRequest) {
+        let prompt = match order.prompt {
             PromptOrdinal::Measured(ordinal) => self.request.cell.workload.prompt(ordinal),
             PromptOrdinal::Warmup(ordinal) => self.request.cell.workload.warmup_prompt(ordinal),
         };
-        let request = PreparedRequest {
-            body: self.request.template.fill(&prompt),
-            stream: self.request.template.stream(),
+        let run = CellRun {
+            cell: self.request.index,
+            repeat: self.request.repeat,
         };
+        let template = &self.request.template;
+        let request = self.request.target.prepare(
+            &template.fill(&prompt),
+            template.stream(),
+            &request_id(run, order.stage, order.index),
+        );
         (prompt, request)
     }
 
@@ -497,8 +478,8 @@ impl Worker<'_> {
         if self.ahead.is_none()
             && let Some(order) = pacer.upcoming()
         {
-            let (prompt, request) = self.prepare(order.prompt);
-            self.ahead = Some((order.prompt, prompt, request));
+            let (prompt, request) = self.prepare(&order);
+            self.ahead = Some((order, prompt, request));
         }
     }
 
@@ -548,7 +529,7 @@ impl Worker<'_> {
     }
 
     fn drop_order(&mut self, order: SendOrder) {
-        let (prompt, _) = self.prepare(order.prompt);
+        let (prompt, _) = self.prepare(&order);
         self.request.tally.sent.fetch_add(1, Ordering::Relaxed);
         self.request.tally.ended.fetch_add(1, Ordering::Relaxed);
         self.records.push(dropped(order, &prompt, self.clock.now()));

@@ -2,16 +2,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::pacer::SendOrder;
-use crate::clock::Clock;
-use crate::engine::{Exchange, Lane, PreparedRequest};
-use crate::units::Moment;
+use crate::engine::{Exchange, Lane, PreparedRequest, Reactor};
 use crate::workload::Prompt;
+
+/// Connections that are opened ahead at the same time: a server's list of those that wait for it to accept is short.
+const OPENING: usize = 64;
 
 /// A request on its way.
 #[derive(Debug)]
@@ -19,7 +23,6 @@ pub(super) struct Job {
     pub(super) order: SendOrder,
     pub(super) prompt: Prompt,
     pub(super) request: PreparedRequest,
-    pub(super) dispatched: Moment,
 }
 
 /// A request that has ended.
@@ -64,9 +67,46 @@ pub(super) struct LaneHandle {
 #[derive(Debug, Default)]
 struct Slot {
     job: RefCell<Option<Job>>,
-    job_came: Notify,
-    cancelled: Notify,
     cancel: Cell<bool>,
+    /// Wakes the lane's task.
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Lets lanes open their connections ahead, a few at a time, and tells when all have tried.
+#[derive(Debug)]
+pub(super) struct Opening {
+    turns: Semaphore,
+    left: Cell<u32>,
+    done: Notify,
+}
+
+impl Opening {
+    /// For so many lanes.
+    pub(super) fn of(lanes: u32) -> Rc<Opening> {
+        Rc::new(Opening {
+            turns: Semaphore::new(OPENING),
+            left: Cell::new(lanes),
+            done: Notify::new(),
+        })
+    }
+
+    /// Waits until every lane has tried.
+    pub(super) async fn done(&self) {
+        while self.left.get() > 0 {
+            self.done.notified().await;
+        }
+    }
+
+    /// Opens the lane's connection. One that cannot be opened is tried again by its first request, which tells what happened.
+    async fn open(&self, lane: &mut Lane) {
+        let turn = self.turns.acquire().await;
+        let _ = lane.open().await;
+        drop(turn);
+        self.left.set(self.left.get() - 1);
+        if self.left.get() == 0 {
+            self.done.notify_one();
+        }
+    }
 }
 
 impl LaneHandle {
@@ -74,23 +114,27 @@ impl LaneHandle {
     pub(super) fn spawn(
         number: usize,
         mut lane: Lane,
-        clock: Clock,
+        reactor: &Rc<Reactor>,
         inbox: Rc<Inbox>,
+        opening: Option<Rc<Opening>>,
     ) -> LaneHandle {
         let slot = Rc::new(Slot::default());
         let theirs = slot.clone();
-        tokio::task::spawn_local(async move {
+        let clock = reactor.clock().clock();
+        reactor.spawn(async move {
+            if let Some(opening) = opening {
+                Box::pin(opening.open(&mut lane)).await;
+            }
             loop {
                 let Job {
                     order,
                     prompt,
                     request,
-                    dispatched,
                 } = theirs.next().await;
-                let whole = tokio::select! {
-                    biased;
-                    exchange = lane.send(&request, dispatched) => Some(exchange),
-                    () = theirs.cancelled() => None,
+                // Released when its turn has come: what it waited for the thread is send lag, and no part of its latencies.
+                let whole = {
+                    let sending = pin!(lane.send(&request, clock.now()));
+                    theirs.unless_cancelled(sending).await
                 };
                 let exchange = whole.unwrap_or_else(|| lane.cut(clock.now()));
                 inbox.ended.borrow_mut().push_back(Ended {
@@ -111,29 +155,45 @@ impl LaneHandle {
         // A wish to cancel that came after the end of the job before does not concern this one.
         self.slot.cancel.set(false);
         *self.slot.job.borrow_mut() = Some(job);
-        self.slot.job_came.notify_one();
+        self.slot.wake();
     }
 
     /// Ends the request in flight now, as cut.
     pub(super) fn cancel(&self) {
         self.slot.cancel.set(true);
-        self.slot.cancelled.notify_one();
+        self.slot.wake();
     }
 }
 
 impl Slot {
-    async fn cancelled(&self) {
-        while !self.cancel.get() {
-            self.cancelled.notified().await;
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
         }
     }
 
     async fn next(&self) -> Job {
-        loop {
-            if let Some(job) = self.job.borrow_mut().take() {
-                return job;
+        poll_fn(|context| {
+            // The same waker for as long as the task lives.
+            let mut waker = self.waker.borrow_mut();
+            waker.get_or_insert_with(|| context.waker().clone());
+            match self.job.borrow_mut().take() {
+                Some(job) => Poll::Ready(job),
+                None => Poll::Pending,
             }
-            self.job_came.notified().await;
-        }
+        })
+        .await
+    }
+
+    /// What comes of `work`, or nothing if it is cancelled before.
+    fn unless_cancelled<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> impl Future<Output = Option<T>> {
+        poll_fn(move |context| match work.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if self.cancel.get() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
     }
 }

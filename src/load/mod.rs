@@ -6,7 +6,6 @@
 pub mod pacer;
 pub mod execute;
 pub mod lane;
-pub mod alarm;
 
 pub(crate) use execute::append;
 pub use execute::{LoadError, SegmentRequest, SegmentResult, StopSignal, Tally, execute};

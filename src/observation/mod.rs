@@ -133,6 +133,12 @@ pub struct EngineFacts {
     pub simulated: bool,
 }
 
+/// What a request is called on the wire (`x-request-id`) and in `requests.ndjson`, so that it can be found in an engine's log:
+/// `scenario-CELL-REPEAT-STAGE-INDEX`, with the indices of the plan.
+pub fn request_id(run: CellRun, stage: usize, index: u64) -> String {
+    format!("scenario-{}-{}-{stage}-{index}", run.cell, run.repeat)
+}
+
 /// The life of one request. All instants are offsets from the start of the cell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestRecord {

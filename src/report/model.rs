@@ -587,6 +587,9 @@ pub struct RequestRow {
 /// What `requests.ndjson` has beyond `requests.csv`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestDetails {
+    /// Its `x-request-id`.
+    #[serde(default)]
+    pub request_id: String,
     /// Whether it counts.
     pub measured: bool,
     /// Id of its prompt.

@@ -102,7 +102,10 @@ impl RequestLog {
         };
         let thread = std::thread::Builder::new()
             .name("requests".to_owned())
-            .spawn(move || writer.run(&header, &waiting))
+            .spawn(move || {
+                crate::threads::give_way();
+                writer.run(&header, &waiting)
+            })
             .expect("a thread can be started");
         RequestLog {
             sink: RequestSink { queue, lost },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::model::{RequestDetails, RequestRow};
-use crate::observation::{Observations, Outcome, RequestRecord};
+use crate::observation::{Observations, Outcome, RequestRecord, request_id};
 use crate::plan::{CellRun, Plan, StartClock};
 use crate::units::Moment;
 use crate::verdict::measure;
@@ -111,12 +111,13 @@ pub fn row(names: &Names, run: CellRun, record: &RequestRecord, events: Events) 
         token_source: record.tokens.source.name().to_owned(),
         category: text(&record.category),
         reused: record.reused,
-        more: details(record, events),
+        more: details(run, record, events),
     }
 }
 
-fn details(record: &RequestRecord, events: Events) -> RequestDetails {
+fn details(run: CellRun, record: &RequestRecord, events: Events) -> RequestDetails {
     RequestDetails {
+        request_id: request_id(run, record.stage, record.index),
         measured: record.measured,
         prompt: record.prompt.to_string(),
         turn: record.turn,

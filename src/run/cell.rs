@@ -90,6 +90,7 @@ pub(super) fn run(
         let (told, heard) = channel();
         let request = SegmentRequest {
             cell,
+            index: run.cell,
             segment,
             seed: plan.seed,
             repeat: run.repeat,

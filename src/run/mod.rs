@@ -140,7 +140,7 @@ fn run_cell(plan: &Plan, run: CellRun, spent: &Spent, world: &mut World<'_>) -> 
 }
 
 /// Thousands of streams need as many descriptors: asks for all that the system grants.
-fn raise_file_limit() {
+pub fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard

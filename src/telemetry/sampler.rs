@@ -92,7 +92,10 @@ impl Sampler {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
                 .name("telemetry".to_owned())
-                .spawn(move || watch(place, source, every, clock, &shared))
+                .spawn(move || {
+                    crate::threads::give_way();
+                    watch(place, source, every, clock, &shared)
+                })
                 .expect("a thread can be started");
         }
         Sampler {

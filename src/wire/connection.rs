@@ -1,29 +1,28 @@
-//! One HTTP/1.1 connection: hyper's state machine, polled in the task that waits for its frames.
+//! One HTTP/1.1 connection, read where the request waits: one read of the socket, its body's pieces handed on without a copy.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1;
-use hyper::{Request, Response};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::endpoint::Endpoint;
+use super::framing::{Framing, Head, Malformed, read_head};
+use super::reactor::Reactor;
 use super::socket::StampedSocket;
-use super::stamp::{StampClock, Stamps};
+use super::stamp::Stamps;
 
 /// The most that one read takes: a hundred events that waited, and small enough to stay in cache.
 const READ_SIZE: usize = 32 * 1024;
+/// The largest head.
+const HEAD_LIMIT: usize = 64 << 10;
 
 /// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -69,50 +68,60 @@ pub enum StreamError {
 }
 
 impl StreamError {
-    fn of(error: &hyper::Error) -> StreamError {
-        if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-            return StreamError::Truncated;
+    fn of(error: &io::Error) -> StreamError {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => StreamError::Truncated,
+            _ => StreamError::Reset(error.to_string()),
         }
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-        while let Some(inner) = cause {
-            if let Some(system) = inner.downcast_ref::<io::Error>() {
-                return match system.kind() {
-                    io::ErrorKind::UnexpectedEof => StreamError::Truncated,
-                    _ => StreamError::Reset(system.to_string()),
-                };
-            }
-            cause = inner.source();
-        }
-        StreamError::Malformed(error.to_string())
+    }
+}
+
+impl From<Malformed> for StreamError {
+    fn from(Malformed(text): Malformed) -> StreamError {
+        StreamError::Malformed(text)
     }
 }
 
 /// An open connection. Dropping it closes the socket.
 #[derive(Debug)]
 pub struct Connection {
-    sender: http1::SendRequest<Full<Bytes>>,
-    driver: http1::Connection<Transport, Full<Bytes>>,
-    driver_done: bool,
+    transport: Transport,
     stamps: Rc<Stamps>,
+    /// Bytes that were read and not yet taken: the part of a head, or what came behind one.
+    left: Vec<u8>,
+    /// The body that is being read.
+    framing: Framing,
+    keeps_alive: bool,
+    /// Nothing is in flight, and nothing went wrong.
+    idle: bool,
     served: u32,
 }
 
+/// How far a body has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// More will come.
+    More,
+    /// It is complete.
+    End,
+}
+
 impl Connection {
-    /// Opens a connection: TCP, TLS where the endpoint asks for it, and hyper's handshake, in at most `within`.
+    /// Opens a connection: TCP, and TLS where the endpoint asks for it, in at most `within`.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(
         endpoint: &Endpoint,
-        clock: &Rc<StampClock>,
+        reactor: &Rc<Reactor>,
         stamps: Stamps,
         within: Duration,
     ) -> Result<Connection, OpenError> {
-        match tokio::time::timeout(within, Connection::open_unbounded(endpoint, clock, stamps))
-            .await
-        {
-            Ok(opened) => opened,
-            Err(_) => Err(OpenError::TimedOut {
+        let deadline = reactor.clock().clock().now() + within;
+        let opening = Connection::open_unbounded(endpoint, reactor, stamps);
+        match reactor.before(deadline, opening).await {
+            Some(opened) => opened,
+            None => Err(OpenError::TimedOut {
                 endpoint: endpoint.to_string(),
                 within,
             }),
@@ -121,18 +130,14 @@ impl Connection {
 
     async fn open_unbounded(
         endpoint: &Endpoint,
-        clock: &Rc<StampClock>,
+        reactor: &Rc<Reactor>,
         stamps: Stamps,
     ) -> Result<Connection, OpenError> {
         let stamps = Rc::new(stamps);
-        let refused = |error| OpenError::Connect {
-            endpoint: endpoint.to_string(),
-            error,
-        };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         let mut socket = None;
         for address in &endpoint.addresses {
-            match StampedSocket::connect(*address, clock.clone(), stamps.clone()).await {
+            match StampedSocket::connect(*address, reactor, stamps.clone()).await {
                 Ok(connected) => {
                     socket = Some(connected);
                     break;
@@ -140,7 +145,10 @@ impl Connection {
                 Err(error) => last = error,
             }
         }
-        let socket = socket.ok_or_else(|| refused(last))?;
+        let socket = socket.ok_or_else(|| OpenError::Connect {
+            endpoint: endpoint.to_string(),
+            error: last,
+        })?;
         let transport = match &endpoint.tls {
             None => Transport::Plain(socket),
             Some(config) => {
@@ -157,16 +165,13 @@ impl Connection {
                 Transport::Tls(Box::new(stream))
             }
         };
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(1 << 20)
-            .handshake(transport)
-            .await
-            .map_err(|error| refused(io::Error::other(error)))?;
         Ok(Connection {
-            sender,
-            driver,
-            driver_done: false,
+            transport,
             stamps,
+            left: Vec::new(),
+            framing: Framing::Length(0),
+            keeps_alive: true,
+            idle: true,
             served: 0,
         })
     }
@@ -181,64 +186,129 @@ impl Connection {
         self.served
     }
 
-    /// Whether it can take a request now; a connection that the peer has closed meanwhile cannot.
+    /// Whether it can take a request now; a connection that the peer has closed meanwhile cannot, nor can one on which
+    /// something came unasked.
     pub fn is_usable(&mut self) -> bool {
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        self.poll_driver(&mut context);
-        !self.driver_done && !self.sender.is_closed() && self.sender.is_ready()
+        self.idle && self.keeps_alive && self.left.is_empty() && {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            with_scratch(|scratch| self.transport.poll_read(&mut context, scratch)).is_pending()
+        }
     }
 
-    /// Sends a request and waits for the head of its response.
+    /// Sends a whole request, head and body, and waits for the head of its response.
     ///
     /// # Errors
     /// See [`StreamError`].
-    pub async fn head(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, StreamError> {
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<Head, StreamError> {
         self.served += 1;
-        let mut answer = std::pin::pin!(self.sender.send_request(request));
-        let (driver, done) = (&mut self.driver, &mut self.driver_done);
-        poll_fn(|context| {
-            if !*done {
-                *done = Pin::new(&mut *driver).poll(context).is_ready();
+        self.idle = false;
+        // A server may refuse before it has read everything: then what it says matters, not that it closed.
+        let sent = self.write_all(request).await;
+        match (self.head().await, sent) {
+            (Ok(head), _) => Ok(head),
+            (Err(_), Err(error)) => Err(StreamError::of(&error)),
+            (Err(error), Ok(())) => Err(error),
+        }
+    }
+
+    async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let taken = poll_fn(|context| self.transport.poll_write(context, bytes)).await?;
+            if taken == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
             }
-            answer.as_mut().poll(context)
-        })
-        .await
-        .map_err(|error| StreamError::of(&error))
+            bytes = &bytes[taken..];
+        }
+        poll_fn(|context| self.transport.poll_flush(context)).await
     }
 
-    /// Waits for the next piece of the body; `None` at its proper end.
-    ///
-    /// # Errors
-    /// See [`StreamError`].
-    pub async fn frame(&mut self, body: &mut Incoming) -> Option<Result<Bytes, StreamError>> {
-        poll_fn(|context| self.poll_frame(body, context)).await
-    }
-
-    fn poll_frame(
-        &mut self,
-        body: &mut Incoming,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, StreamError>>> {
+    async fn head(&mut self) -> Result<Head, StreamError> {
         loop {
-            self.poll_driver(context);
-            match ready!(Pin::new(&mut *body).poll_frame(context)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(StreamError::of(&error)))),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(data)));
-                    }
+            if let Some((head, size)) = read_head(&self.left)? {
+                self.left.drain(..size);
+                if matches!(head.status, 100..=199) {
+                    continue;
                 }
+                self.framing = head.framing;
+                self.keeps_alive = head.keeps_alive;
+                return Ok(head);
+            }
+            if self.left.len() > HEAD_LIMIT {
+                return Err(StreamError::Malformed(format!(
+                    "a head of more than {} KiB",
+                    HEAD_LIMIT >> 10
+                )));
+            }
+            let (transport, left) = (&mut self.transport, &mut self.left);
+            let taken = poll_fn(|context| {
+                with_scratch(|scratch| {
+                    let bytes = ready!(transport.poll_read(context, scratch))?;
+                    left.extend_from_slice(&scratch[..bytes]);
+                    Poll::Ready(Ok::<_, io::Error>(bytes))
+                })
+            })
+            .await
+            .map_err(|error| StreamError::of(&error))?;
+            if taken == 0 {
+                return Err(StreamError::Truncated);
             }
         }
     }
 
-    fn poll_driver(&mut self, context: &mut Context<'_>) {
-        if !self.driver_done {
-            self.driver_done = Pin::new(&mut self.driver).poll(context).is_ready();
+    /// Waits for more of the body, reads once, and hands its pieces to `piece`.
+    ///
+    /// # Errors
+    /// See [`StreamError`]; pieces before the error have been handed over.
+    pub async fn body(
+        &mut self,
+        mut piece: impl FnMut(&[u8], &Stamps),
+    ) -> Result<Flow, StreamError> {
+        poll_fn(|context| self.poll_body(context, &mut piece)).await
+    }
+
+    /// The same as a poll.
+    pub fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+        piece: &mut impl FnMut(&[u8], &Stamps),
+    ) -> Poll<Result<Flow, StreamError>> {
+        if self.framing.is_complete() {
+            self.idle = true;
+            return Poll::Ready(Ok(Flow::End));
+        }
+        let stamps = &self.stamps;
+        let framing = &mut self.framing;
+        let mut hand_on = |bytes: &[u8]| framing.decode(bytes, |bytes| piece(bytes, stamps));
+        let (came, taken) = if self.left.is_empty() {
+            let transport = &mut self.transport;
+            let read = with_scratch(|scratch| {
+                let bytes = ready!(transport.poll_read(context, scratch))?;
+                Poll::Ready(Ok((bytes, hand_on(&scratch[..bytes]))))
+            });
+            match ready!(read) {
+                Ok((0, _)) => return Poll::Ready(self.closed()),
+                Ok((came, taken)) => (came, taken?),
+                Err(error) => return Poll::Ready(Err(StreamError::of(&error))),
+            }
+        } else {
+            let left = std::mem::take(&mut self.left);
+            (left.len(), hand_on(&left)?)
+        };
+        if !self.framing.is_complete() {
+            return Poll::Ready(Ok(Flow::More));
+        }
+        // Bytes that nobody asked for: the connection cannot be trusted with another request.
+        self.keeps_alive &= came == taken;
+        self.idle = true;
+        Poll::Ready(Ok(Flow::End))
+    }
+
+    /// The peer has closed.
+    fn closed(&mut self) -> Result<Flow, StreamError> {
+        self.keeps_alive = false;
+        match self.framing {
+            Framing::UntilClose => Ok(Flow::End),
+            Framing::Length(_) | Framing::Chunked(_) => Err(StreamError::Truncated),
         }
     }
 }
@@ -255,68 +325,33 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
 }
 
-impl hyper::rt::Read for Transport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        mut into: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let limit = into.remaining().min(scratch.len());
-            let bytes = match self.get_mut() {
-                Transport::Plain(socket) => {
-                    ready!(socket.poll_receive(context, &mut scratch[..limit]))?
-                }
-                Transport::Tls(stream) => {
-                    let mut buffer = ReadBuf::new(&mut scratch[..limit]);
-                    ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
-                    buffer.filled().len()
-                }
-            };
-            into.put_slice(&scratch[..bytes]);
-            Poll::Ready(Ok(()))
-        })
-    }
+fn with_scratch<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| work(scratch))
 }
 
-impl hyper::rt::Write for Transport {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Transport::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
+impl Transport {
+    fn poll_read(&mut self, context: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Transport::Plain(socket) => socket.poll_receive(into),
+            Transport::Tls(stream) => {
+                let mut buffer = ReadBuf::new(into);
+                ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+                Poll::Ready(Ok(buffer.filled().len()))
+            }
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Transport::Plain(socket) => socket.poll_send(bytes),
             Transport::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Transport::Plain(socket) => Pin::new(socket).poll_write_vectored(context, slices),
-            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Transport::Plain(socket) => Pin::new(socket).poll_flush(context),
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Plain(_) => Poll::Ready(Ok(())),
             Transport::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Transport::Plain(socket) => Pin::new(socket).poll_shutdown(context),
-            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

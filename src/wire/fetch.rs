@@ -1,17 +1,20 @@
 //! One small request and its whole answer: probes, model lists, metrics pages.
 
-use std::rc::Rc;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::Request;
+use hyper::client::conn::http1;
 use hyper::header::HeaderMap;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
-use super::connection::{Connection, OpenError, StreamError};
+use super::connection::{OpenError, StreamError};
 use super::endpoint::Endpoint;
-use super::stamp::{StampClock, Stamps};
-use crate::clock::Clock;
 
 /// The most that is read of an answer.
 const LIMIT: usize = 8 << 20;
@@ -68,12 +71,7 @@ pub async fn fetch(
     within: Duration,
 ) -> Result<Answer, FetchError> {
     let url = format!("{endpoint}{path}");
-    match tokio::time::timeout(
-        within,
-        exchange(endpoint, path, headers, body, within, &url),
-    )
-    .await
-    {
+    match tokio::time::timeout(within, exchange(endpoint, path, headers, body, &url)).await {
         Ok(answer) => answer,
         Err(_) => Err(FetchError::TimedOut { url, within }),
     }
@@ -84,15 +82,12 @@ async fn exchange(
     path: &str,
     headers: &HeaderMap,
     body: Option<Bytes>,
-    within: Duration,
     url: &str,
 ) -> Result<Answer, FetchError> {
     let broken = |error| FetchError::Stream {
         url: url.to_owned(),
         error,
     };
-    let clock = Rc::new(StampClock::new(Clock::start()));
-    let mut connection = Connection::open(endpoint, &clock, Stamps::default(), within).await?;
     let mut request = Request::builder()
         .method(if body.is_some() { "POST" } else { "GET" })
         .uri(format!("{}{path}", endpoint.prefix))
@@ -110,18 +105,74 @@ async fn exchange(
         .body(Full::new(body.unwrap_or_default()))
         .map_err(|error| broken(StreamError::Malformed(error.to_string())))?;
     request.headers_mut().extend(headers.clone());
-    let (head, mut incoming) = connection.head(request).await.map_err(broken)?.into_parts();
-    let mut whole = Vec::new();
-    while let Some(piece) = connection.frame(&mut incoming).await {
-        whole.extend_from_slice(&piece.map_err(broken)?);
-        if whole.len() > LIMIT {
-            return Err(FetchError::TooLarge {
-                url: url.to_owned(),
-            });
+    let refused = |error| OpenError::Connect {
+        endpoint: endpoint.to_string(),
+        error,
+    };
+    let stream = TcpStream::connect(endpoint.addresses.as_slice())
+        .await
+        .map_err(refused)?;
+    match &endpoint.tls {
+        None => ask(TokioIo::new(stream), request, url).await,
+        Some(config) => {
+            let failed = |error| OpenError::Tls {
+                endpoint: endpoint.to_string(),
+                error,
+            };
+            let name = ServerName::try_from(endpoint.host.clone())
+                .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+            let stream = TlsConnector::from(config.clone())
+                .connect(name, stream)
+                .await
+                .map_err(failed)?;
+            ask(TokioIo::new(stream), request, url).await
         }
     }
-    Ok(Answer {
-        status: head.status.as_u16(),
-        body: String::from_utf8_lossy(&whole).into_owned(),
-    })
+}
+
+async fn ask(
+    transport: impl hyper::rt::Read + hyper::rt::Write + Unpin,
+    request: Request<Full<Bytes>>,
+    url: &str,
+) -> Result<Answer, FetchError> {
+    let broken = |error: hyper::Error| FetchError::Stream {
+        url: url.to_owned(),
+        error: stream_error(&error),
+    };
+    let (mut sender, driver) = http1::handshake(transport).await.map_err(broken)?;
+    // The connection ends when nobody can send on it any more.
+    let answer = async move {
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), LIMIT).collect().await;
+        let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
+            Ok(error) => broken(*error),
+            Err(error) => {
+                debug_assert!(error.is::<LengthLimitError>());
+                FetchError::TooLarge {
+                    url: url.to_owned(),
+                }
+            }
+        })?;
+        Ok(Answer {
+            status,
+            body: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+        })
+    };
+    // What the driver has to say, the exchange says.
+    let (answer, _) = tokio::join!(answer, driver);
+    answer
+}
+
+fn stream_error(error: &hyper::Error) -> StreamError {
+    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        return StreamError::Truncated;
+    }
+    let cause =
+        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause {
+        Some(system) if system.kind() == io::ErrorKind::UnexpectedEof => StreamError::Truncated,
+        Some(system) => StreamError::Reset(system.to_string()),
+        None => StreamError::Malformed(error.to_string()),
+    }
 }

@@ -21,8 +21,10 @@ pub struct StampClock {
     measured: Cell<Moment>,
     /// When the thread began the last wait in which it really slept: whatever was readable then would have kept it awake.
     asleep: Cell<Moment>,
-    /// When it began its last wait.
-    waiting: Cell<Moment>,
+    /// When it last looked at its sockets and might have slept, until the first read after that.
+    waiting: Cell<Option<Moment>>,
+    /// The last instant that the thread read from the clock.
+    latest: Cell<Moment>,
 }
 
 impl StampClock {
@@ -34,6 +36,7 @@ impl StampClock {
             measured: Cell::new(clock.now()),
             asleep: Cell::default(),
             waiting: Cell::default(),
+            latest: Cell::new(clock.now()),
         }
     }
 
@@ -42,21 +45,42 @@ impl StampClock {
         self.clock
     }
 
-    /// The thread is about to wait for its sockets.
-    pub fn wait_begins(&self) {
-        self.waiting.set(self.clock.now());
+    /// The last instant that was read from the clock by way of this: not later than now, and free of cost.
+    pub fn latest(&self) -> Moment {
+        self.latest.get()
     }
 
-    /// The thread has waited. A wait that was longer than the call itself found every socket empty when it began.
-    pub fn wait_ended(&self) {
-        if self.clock.now().since(self.waiting.get()) > SLEPT {
-            self.asleep.set(self.waiting.get());
+    fn now(&self) -> Moment {
+        let now = self.clock.now();
+        self.latest.set(now);
+        now
+    }
+
+    /// The thread looks at its sockets now, and sleeps if none of them has anything.
+    pub(super) fn look(&self) -> Moment {
+        let now = self.now();
+        self.waiting.set(Some(now));
+        now
+    }
+
+    /// It does not sleep, whatever its sockets have.
+    pub(super) fn stays_awake(&self) {
+        self.waiting.set(None);
+    }
+
+    /// The first read after a look was at `now`. If that is later than the calls themselves take, the thread has slept, and
+    /// every socket was empty when it began.
+    fn has_read(&self, now: Moment) {
+        if let Some(began) = self.waiting.take()
+            && now.since(began) > SLEPT
+        {
+            self.asleep.set(began);
         }
     }
 
     /// The instant in the cell of a kernel stamp (nanoseconds since the Unix epoch) that was read at `now`; `None` if it is
     /// not plausible.
-    fn map(&self, wall_ns: i128, now: Moment) -> Option<Moment> {
+    pub fn map(&self, wall_ns: i128, now: Moment) -> Option<Moment> {
         if now.since(self.measured.get()) > OFFSET_AGE {
             self.offset_ns.set(self.clock.wall_offset_ns());
             self.measured.set(now);
@@ -147,7 +171,8 @@ impl Stamps {
         bytes: usize,
         drained: bool,
     ) {
-        let now = clock.clock.now();
+        let now = clock.now();
+        clock.has_read(now);
         let kernel = kernel_wall_ns.and_then(|wall| clock.map(wall, now));
         let received = match self.script.borrow_mut().as_mut() {
             Some(script) => script(bytes),
@@ -169,11 +194,11 @@ impl Stamps {
 
     /// Notes that the socket was found empty.
     pub(super) fn note_empty(&self, clock: &StampClock) {
-        self.empty.set(clock.clock.now());
+        self.empty.set(clock.now());
     }
 
     /// Notes that the kernel took bytes from us.
     pub(super) fn note_write(&self, clock: &StampClock) {
-        self.written.set(clock.clock.now());
+        self.written.set(clock.now());
     }
 }

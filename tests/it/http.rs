@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,11 +11,11 @@ use std::time::Duration;
 
 use hyper::header::HeaderMap;
 use scenario::clock::Clock;
-use scenario::engine::{Dialect, Exchange, HttpTarget, Lane, LaneFacts, PreparedRequest};
+use scenario::engine::{Dialect, Exchange, HttpTarget, Lane, LaneFacts};
 use scenario::observation::{Outcome, Phase};
 use scenario::plan::{Api, BackendKind, Timeouts};
 use scenario::units::Moment;
-use scenario::wire::{Endpoint, StampClock, Stamps};
+use scenario::wire::{Endpoint, Reactor, Stamps};
 
 use crate::stage::{Act, Stage};
 
@@ -29,13 +30,27 @@ fn ms(ms: u64) -> Moment {
     Moment::from_ms(ms)
 }
 
-/// Runs `work` on a thread like a load worker's: a current-thread runtime.
-fn on_worker<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
+/// Runs `work` on a reactor, as a load thread does.
+fn on_worker<W: Future>(work: impl FnOnce(Rc<Reactor>) -> W) -> W::Output {
+    let reactor = Reactor::new(Clock::start()).unwrap();
+    reactor.clone().block_on(work(reactor)).unwrap()
+}
+
+fn target(address: SocketAddr, timeouts: Timeouts) -> Arc<HttpTarget> {
+    let url = format!("http://{address}/v1");
+    let resolved = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
-        .block_on(work)
+        .block_on(Endpoint::resolve(&url, || unreachable!()));
+    Arc::new(HttpTarget {
+        endpoint: resolved.unwrap(),
+        headers: HeaderMap::new(),
+        dialect: Dialect {
+            api: Api::Chat,
+            kind: BackendKind::Vllm,
+        },
+        timeouts,
+    })
 }
 
 /// Sends one request to a scripted server, with the script's stamps.
@@ -46,43 +61,27 @@ fn exchange(
     timeouts: Timeouts,
 ) -> (Exchange, LaneFacts) {
     let stage = Stage::play(acts);
-    let stamps = RefCell::new(Some(stage.stamps()));
+    let target = target(stage.address, timeouts);
+    let request = target.prepare(br#"{"model":"m"}"#, stream, "r");
     let facts = Rc::new(RefCell::new(LaneFacts::default()));
     let told = facts.clone();
-    let done = on_worker(async move {
-        let endpoint =
-            Endpoint::resolve(&format!("http://{}/v1", stage.address), || unreachable!())
-                .await
-                .unwrap();
-        let dialect = Dialect {
-            api: Api::Chat,
-            kind: BackendKind::Vllm,
-        };
-        let target = Arc::new(HttpTarget {
-            endpoint,
-            headers: HeaderMap::new(),
-            dialect,
-            timeouts,
-        });
-        let clock = Rc::new(StampClock::new(Clock::start()));
-        let make = Rc::new(move || {
-            stamps
-                .borrow_mut()
-                .take()
-                .map_or_else(Stamps::default, |script| Stamps::scripted(Box::new(script)))
-        });
-        let mut lane = Lane::new(target, clock, facts).with_stamps(make);
-        lane.send(
-            &PreparedRequest {
-                body: r#"{"model":"m"}"#.into(),
-                stream,
-            },
-            dispatched,
-        )
-        .await
+    let done = on_worker(async |reactor| {
+        let mut lane = Lane::new(target, reactor, facts).with_stamps(scripted(&stage));
+        lane.send(&request, dispatched).await
     });
     let told = told.borrow().clone();
     (done, told)
+}
+
+/// The script's stamps for the first connection.
+fn scripted(stage: &Stage) -> Rc<dyn Fn() -> Stamps> {
+    let stamps = RefCell::new(Some(stage.stamps()));
+    Rc::new(move || {
+        stamps
+            .borrow_mut()
+            .take()
+            .map_or_else(Stamps::default, |script| Stamps::scripted(Box::new(script)))
+    })
 }
 
 fn chunked(text: &str) -> Vec<u8> {
@@ -455,35 +454,18 @@ fn a_cut_hides_neither_an_error_nor_a_whole_answer() {
 /// Sends one request to a scripted server, and cuts it after `time`.
 fn cut_after(acts: Vec<Act>, time: Duration) -> Exchange {
     let stage = Stage::play(acts);
-    let stamps = RefCell::new(Some(stage.stamps()));
-    on_worker(async move {
-        let endpoint =
-            Endpoint::resolve(&format!("http://{}/v1", stage.address), || unreachable!())
+    let target = target(stage.address, LONG);
+    let request = target.prepare(b"{}", true, "r");
+    on_worker(async |reactor| {
+        let mut lane =
+            Lane::new(target, reactor.clone(), Rc::default()).with_stamps(scripted(&stage));
+        let until = reactor.clock().clock().now() + time;
+        assert!(
+            reactor
+                .before(until, lane.send(&request, ms(0)))
                 .await
-                .unwrap();
-        let target = Arc::new(HttpTarget {
-            endpoint,
-            headers: HeaderMap::new(),
-            dialect: Dialect {
-                api: Api::Chat,
-                kind: BackendKind::Vllm,
-            },
-            timeouts: LONG,
-        });
-        let clock = Rc::new(StampClock::new(Clock::start()));
-        let make = Rc::new(move || {
-            stamps
-                .borrow_mut()
-                .take()
-                .map_or_else(Stamps::default, |script| Stamps::scripted(Box::new(script)))
-        });
-        let mut lane = Lane::new(target, clock, Rc::default()).with_stamps(make);
-        let request = PreparedRequest {
-            body: "{}".into(),
-            stream: true,
-        };
-        let sent = lane.send(&request, ms(0));
-        assert!(tokio::time::timeout(time, sent).await.is_err());
+                .is_none()
+        );
         lane.cut(ms(99))
     })
 }
@@ -494,31 +476,11 @@ fn a_refused_connection_is_told_with_its_address() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let outcome = on_worker(async move {
-        let endpoint = Endpoint::resolve(&format!("http://{closed}/v1"), || unreachable!())
-            .await
-            .unwrap();
-        let dialect = Dialect {
-            api: Api::Chat,
-            kind: BackendKind::Openai,
-        };
-        let target = Arc::new(HttpTarget {
-            endpoint,
-            headers: HeaderMap::new(),
-            dialect,
-            timeouts: LONG,
-        });
-        let clock = Rc::new(StampClock::new(Clock::start()));
-        let mut lane = Lane::new(target, clock, Rc::default());
-        lane.send(
-            &PreparedRequest {
-                body: "{}".into(),
-                stream: true,
-            },
-            Moment::ZERO,
-        )
-        .await
-        .outcome
+    let target = target(closed, LONG);
+    let request = target.prepare(b"{}", true, "r");
+    let outcome = on_worker(async |reactor| {
+        let mut lane = Lane::new(target, reactor, Rc::default());
+        lane.send(&request, Moment::ZERO).await.outcome
     });
     assert!(
         matches!(&outcome, Outcome::ConnectFailed(text) if text.contains(&closed.to_string())),

@@ -20,6 +20,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "plan",
         ],
     ),
+    (
+        "selftest",
+        &["load", "engine", "observation", "workload", "plan", "wire"],
+    ),
     ("load", &["engine", "observation", "workload", "plan"]),
     (
         "server",
@@ -34,7 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("assertion", &[]),
     ("wire", &[]),
 ];
-const BASE: &[&str] = &["diagnostic", "units", "seed", "clock"];
+const BASE: &[&str] = &["diagnostic", "units", "seed", "clock", "threads"];
 
 #[test]
 fn imports_point_one_way() {

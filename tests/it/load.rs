@@ -44,6 +44,7 @@ run: {{ drain: 300ms, warmup: 0s }}
     };
     let (told, _heard) = channel();
     let result = execute(&SegmentRequest {
+        index: 0,
         cell: &cell,
         segment: 0,
         seed: 1,

@@ -4,6 +4,8 @@
 //! error, token ids, a string with an escape in a place that matters, anything it is not sure of). Whatever it says, the full
 //! parse says too, which also means that it says nothing about bytes that are no JSON.
 
+use std::ops::Range;
+
 use super::event::{EventFacts, Usage};
 
 /// Deeper than any engine nests; the full parse has its own limit.
@@ -11,9 +13,40 @@ const DEPTH: u32 = 24;
 
 /// What the event says, if that can be told at a glance.
 pub fn glance(data: &[u8]) -> Option<EventFacts<'static>> {
+    glance_noting(data, &mut Places::default())
+}
+
+/// Where in an event the values lie that change from one event of a stream to the next.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// In the order of the text. There are no more than a usage block and a piece of text have.
+    pub(super) list: Vec<(Range<usize>, Value)>,
+}
+
+/// What such a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// A piece of output that is not empty and has no escape.
+    Text,
+    /// Output that is empty, or has an escape.
+    OddText,
+    /// A count of the usage block.
+    Input,
+    Output,
+    Reasoning,
+    /// A number of the usage block that does not matter.
+    Other,
+}
+
+/// The same, with the places of the values that change.
+pub(super) fn glance_noting(data: &[u8], places: &mut Places) -> Option<EventFacts<'static>> {
     // The walk looks at ASCII alone; whether the rest is text is checked once for all.
     std::str::from_utf8(data).ok()?;
-    let mut walk = Walk { data, at: 0 };
+    let mut walk = Walk {
+        data,
+        at: 0,
+        places,
+    };
     let mut facts = EventFacts::default();
     walk.space();
     walk.object(|walk, key| match key {
@@ -33,7 +66,7 @@ pub fn glance(data: &[u8]) -> Option<EventFacts<'static>> {
 }
 
 /// A choice and its `delta` or `message`: the same keys on both levels, as in the full parse.
-fn choice(walk: &mut Walk<'_>, facts: &mut EventFacts<'static>) -> Option<()> {
+fn choice(walk: &mut Walk<'_, '_>, facts: &mut EventFacts<'static>) -> Option<()> {
     if walk.null() {
         return Some(());
     }
@@ -52,13 +85,13 @@ fn choice(walk: &mut Walk<'_>, facts: &mut EventFacts<'static>) -> Option<()> {
     })
 }
 
-fn part(walk: &mut Walk<'_>, key: &[u8], facts: &mut EventFacts<'static>) -> Option<()> {
+fn part(walk: &mut Walk<'_, '_>, key: &[u8], facts: &mut EventFacts<'static>) -> Option<()> {
     match key {
         b"content" | b"text" => {
             if walk.null() {
                 return Some(());
             }
-            let empty = walk.string()?.is_empty();
+            let empty = walk.output()?;
             facts.content |= !empty;
             facts.output |= !empty;
             facts.blank |= empty;
@@ -68,7 +101,7 @@ fn part(walk: &mut Walk<'_>, key: &[u8], facts: &mut EventFacts<'static>) -> Opt
             if walk.null() {
                 return Some(());
             }
-            facts.output |= !walk.string()?.is_empty();
+            facts.output |= !walk.output()?;
             Some(())
         }
         b"tool_calls" | b"function_call" | b"token_ids" | b"finish_reason" => {
@@ -78,18 +111,30 @@ fn part(walk: &mut Walk<'_>, key: &[u8], facts: &mut EventFacts<'static>) -> Opt
     }
 }
 
-fn usage(walk: &mut Walk<'_>) -> Option<Usage> {
+fn usage(walk: &mut Walk<'_, '_>) -> Option<Usage> {
     let mut usage = Usage::default();
     let mut twice = 0;
     walk.object(|walk, key| {
         let slot = match key {
-            b"prompt_tokens" => (&mut usage.input, 1),
-            b"completion_tokens" => (&mut usage.output, 2),
-            b"reasoning_tokens" => (&mut usage.reasoning, 4),
+            b"prompt_tokens" => (&mut usage.input, 1, Value::Input),
+            b"completion_tokens" => (&mut usage.output, 2, Value::Output),
+            b"reasoning_tokens" => (&mut usage.reasoning, 4, Value::Reasoning),
             b"prompt_tokens_details" | b"completion_tokens_details" => {
                 return walk.null().then_some(());
             }
-            _ => return walk.skip(DEPTH),
+            _ => {
+                let start = walk.at;
+                return match walk.count() {
+                    Some(_) => {
+                        walk.note(start, Value::Other);
+                        Some(())
+                    }
+                    None => {
+                        walk.at = start;
+                        walk.skip(DEPTH)
+                    }
+                };
+            }
         };
         // The full parse refuses a field that comes twice.
         if twice & slot.1 != 0 {
@@ -99,7 +144,10 @@ fn usage(walk: &mut Walk<'_>) -> Option<Usage> {
         *slot.0 = if walk.null() {
             None
         } else {
-            Some(walk.count()?)
+            let start = walk.at;
+            let count = walk.count()?;
+            walk.note(start, slot.2);
+            Some(count)
         };
         Some(())
     })?;
@@ -107,12 +155,62 @@ fn usage(walk: &mut Walk<'_>) -> Option<Usage> {
 }
 
 /// A place in a JSON text. Every step checks the grammar of RFC 8259 and gives up at the first doubt.
-struct Walk<'a> {
+struct Walk<'a, 'p> {
     data: &'a [u8],
     at: usize,
+    places: &'p mut Places,
 }
 
-impl<'a> Walk<'a> {
+/// Bytes that end the plain part of a string: the quote, the backslash and control characters.
+const ENDS: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        ends[byte] = true;
+        byte += 1;
+    }
+    ends[b'"' as usize] = true;
+    ends[b'\\' as usize] = true;
+    ends
+};
+
+/// How many bytes of a string are plain, from its beginning.
+pub(super) fn plain(data: &[u8]) -> usize {
+    data.iter()
+        .position(|&byte| ENDS[usize::from(byte)])
+        .unwrap_or(data.len())
+}
+
+/// The whole number at the beginning of `data`, of at most nine digits and followed by no more of a number, with its length.
+pub(super) fn count(data: &[u8]) -> Option<(u32, usize)> {
+    let mut value = 0;
+    let mut digits = 0;
+    while let Some(digit @ b'0'..=b'9') = data.get(digits) {
+        if digits == 9 {
+            return None;
+        }
+        value = value * 10 + u32::from(digit - b'0');
+        digits += 1;
+    }
+    let whole = digits == 1 || (digits > 1 && data[0] != b'0');
+    (whole && !matches!(data.get(digits), Some(b'.' | b'e' | b'E'))).then_some((value, digits))
+}
+
+impl<'a> Walk<'a, '_> {
+    fn note(&mut self, start: usize, value: Value) {
+        self.places.list.push((start..self.at, value));
+    }
+
+    /// A piece of output: whether it is empty.
+    fn output(&mut self) -> Option<bool> {
+        let text = self.string()?;
+        let inside = self.at - 1 - text.len()..self.at - 1;
+        let plain = !text.is_empty() && !text.contains(&b'\\');
+        let value = if plain { Value::Text } else { Value::OddText };
+        self.places.list.push((inside, value));
+        Some(text.is_empty())
+    }
+
     fn peek(&self) -> Option<u8> {
         self.data.get(self.at).copied()
     }
@@ -142,6 +240,7 @@ impl<'a> Walk<'a> {
         self.take(b'"')?;
         let start = self.at;
         loop {
+            self.at += plain(&self.data[self.at..]);
             match self.peek()? {
                 b'"' => {
                     self.at += 1;
@@ -152,29 +251,19 @@ impl<'a> Walk<'a> {
                     b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 2,
                     _ => return None,
                 },
-                0..0x20 => return None,
-                _ => self.at += 1,
+                _ => return None,
             }
         }
     }
 
     /// A whole number of at most nine digits.
     fn count(&mut self) -> Option<u32> {
-        let start = self.at;
-        let mut value = 0;
-        while let Some(digit @ b'0'..=b'9') = self.peek() {
-            value = value * 10 + u32::from(digit - b'0');
-            self.at += 1;
-            if self.at - start > 9 {
-                return None;
-            }
-        }
-        let digits = &self.data[start..self.at];
-        let plain = !digits.is_empty() && (digits.len() == 1 || digits[0] != b'0');
-        (plain && !matches!(self.peek(), Some(b'.' | b'e' | b'E'))).then_some(value)
+        let (value, digits) = count(&self.data[self.at..])?;
+        self.at += digits;
+        Some(value)
     }
 
-    fn object(&mut self, mut field: impl FnMut(&mut Walk<'a>, &[u8]) -> Option<()>) -> Option<()> {
+    fn object(&mut self, mut field: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
         self.take(b'{')?;
         self.space();
         if self.take(b'}').is_some() {
@@ -198,7 +287,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn list(&mut self, mut item: impl FnMut(&mut Walk<'a>) -> Option<()>) -> Option<()> {
+    fn list(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         self.take(b'[')?;
         self.space();
         if self.take(b']').is_some() {

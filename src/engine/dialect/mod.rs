@@ -3,9 +3,11 @@
 pub mod body;
 pub mod event;
 pub mod glance;
+pub mod shape;
 
 pub use body::BodyTemplate;
 pub use event::{EventFacts, Usage, read_answer, read_event};
+pub use shape::Shape;
 
 use crate::plan::{Api, BackendKind};
 
