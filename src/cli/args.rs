@@ -289,6 +289,29 @@ pub struct MockArgs {
         hide_env_values = true
     )]
     pub api_key: Option<String>,
+    /// Serve streams of a known beat instead of an engine, and log for each request when it came and when each event left:
+    /// one JSON object a line, nanoseconds of the monotonic clock, arrivals by the kernel's stamp.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "model", "faults", "seed", "speed", "api_key"])]
+    pub truth_log: Option<PathBuf>,
+    /// With --truth-log: from a request to its first event.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "50ms",
+        requires = "truth_log"
+    )]
+    pub first: String,
+    /// With --truth-log: from event to event; `0ms` sends as fast as the socket takes them.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "50ms",
+        requires = "truth_log"
+    )]
+    pub gap: String,
+    /// With --truth-log: streams that begin together keep the same beat, as the steps of one engine do.
+    #[arg(long, requires = "truth_log")]
+    pub in_step: bool,
 }
 
 /// `scenario init`.
