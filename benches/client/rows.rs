@@ -464,30 +464,26 @@ fn start_up(bench: &Bench) {
     );
 }
 
-/// A scenario of 200 lines: twenty SLOs, many backends and loads.
+/// A scenario of 200 lines as a team might have it: four engines, a load of many stages, a page of SLOs.
 fn long_file() -> String {
     let mut text = String::from("version: 1\nname: long\nbackends:\n");
-    for number in 0..20 {
-        text += &format!(
-            "  engine{number}:\n    url: http://127.0.0.1:{}\n    kind: vllm\n",
-            9000 + number
-        );
+    for number in 0..4 {
+        let port = 9000 + number;
+        text += &format!("  engine{number}:\n    url: http://127.0.0.1:{port}\n    kind: vllm\n");
     }
-    text += "models: { llama: meta-llama/Llama-3.1-8B-Instruct }\nprompts: { hello: { source: inline, prompts: [Hello] } }\nload:\n";
-    for number in 0..10 {
-        text += &format!(
-            "  load{number}:\n    stages:\n      - name: climb\n        rate: {}/s\n        for: 60s\n",
-            number + 1
-        );
+    text += "models: { llama: meta-llama/Llama-3.1-8B-Instruct }\n";
+    text +=
+        "prompts: { hello: { source: inline, prompts: [Hello] } }\nload:\n  day:\n    stages:\n";
+    for number in 0..40 {
+        let rate = number + 1;
+        text += &format!("      - name: step{number}\n        rate: {rate}/s\n        for: 60s\n");
     }
     text += "slos:\n";
-    let rest = 200 - text.lines().count();
-    for number in 0..rest / 3 {
-        text += &format!(
-            "  slo{number}:\n    assert: P95 TTFT < {}ms\n    level: warn\n",
-            500 + number
-        );
+    for number in 0..20 {
+        let bound = 500 + number;
+        text += &format!("  slo{number}:\n    assert: P95 TTFT < {bound}ms\n    level: warn\n");
     }
+    assert_eq!(text.lines().count(), 201);
     text
 }
 

@@ -2,7 +2,7 @@
 
 /// Prints the head of the table.
 pub(crate) fn head() {
-    println!("{:<58} {:>12} {:>14}  {}", "figure", "measured", "goal", "");
+    println!("{:<58} {:>12} {:>14}", "figure", "measured", "goal");
 }
 
 /// What a goal says.

@@ -53,6 +53,8 @@ pub enum Command {
         after_help = "Examples:\n  scenario mock --port 8000 --preset a100-llama-3.1-8b-vllm\n  scenario mock --port 8000 --fault error-500:every=10 --fault stall:after=4"
     )]
     Mock(MockArgs),
+    /// Measure what this machine can measure: streams, events and sends a second, beside a server whose every instant is known.
+    Selftest(SelfTestArgs),
     /// Print the JSON Schema of scenario files, or of reports.
     Schema {
         /// The schema of report.json instead.
@@ -312,6 +314,17 @@ pub struct MockArgs {
     /// With --truth-log: streams that begin together keep the same beat, as the steps of one engine do.
     #[arg(long, requires = "truth_log")]
     pub in_step: bool,
+}
+
+/// `scenario selftest`.
+#[derive(Clone, Debug, Args)]
+pub struct SelfTestArgs {
+    /// Steps of a second instead of four.
+    #[arg(long)]
+    pub quick: bool,
+    /// Write what was measured as JSON (to standard output with `-`).
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// `scenario init`.

@@ -13,6 +13,7 @@ mod quick;
 mod check;
 mod plan;
 mod mock;
+mod selftest;
 mod schema;
 mod init;
 mod list;
@@ -53,6 +54,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::check(&args, &console),
         Command::Plan(args) => plan::plan(&args, &console),
         Command::Mock(args) => mock::mock(&args, &console),
+        Command::Selftest(args) => selftest::selftest(&args, &console),
         Command::Schema { report } => schema::schema(report, &console),
         Command::Init(args) => init::init(&args, &console),
         Command::List { paths } => list::list(&paths, &console),

@@ -16,6 +16,9 @@ pub(super) fn plan(args: &PlanArgs, console: &Console) -> anyhow::Result<Exit> {
     let Some((plan, _)) = file::read(&args.file, &args.options)?.told(console) else {
         return Ok(Exit::Usage);
     };
+    for warning in super::selftest::warnings(&plan) {
+        console.talk(&warning);
+    }
     match &args.arrivals {
         None => console.data(&describe(&plan)),
         Some(path) if path == Path::new("-") => {

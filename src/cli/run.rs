@@ -147,6 +147,7 @@ pub(super) fn execute(
         environment: &environment,
         interrupt: interrupt.clone(),
         watcher: &mut watch,
+        capacity: super::selftest::capacity(),
         recorded_gpu: std::env::var_os("SCENARIO_RECORDED_GPU").map(Into::into),
     };
     let seen = run::run(plan, &mut world);

@@ -8,7 +8,7 @@ pub mod dialect;
 pub mod http;
 pub mod simulator;
 
-pub use crate::wire::Reactor;
+pub use crate::wire::{Pulse, Reactor};
 pub use dialect::{BodyTemplate, Dialect};
 pub use exchange::{Exchange, PreparedRequest};
 pub use http::{HttpTarget, Lane, LaneFacts};

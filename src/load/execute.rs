@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use super::lane::{Ended, Inbox, Job, LaneHandle, Opening};
 use super::pacer::{Pace, Pacer, PromptOrdinal, SendOrder, SharedPace};
 use crate::clock::Clock;
-use crate::engine::{BodyTemplate, HttpTarget, Lane, LaneFacts, PreparedRequest, Reactor};
+use crate::engine::{BodyTemplate, HttpTarget, Lane, LaneFacts, PreparedRequest, Pulse, Reactor};
 use crate::observation::{Outcome, RequestRecord, StageTimes, request_id};
 use crate::plan::{Cell, CellRun, Schedule};
 use crate::units::Moment;
@@ -112,6 +112,8 @@ pub struct SegmentRequest<'a> {
     pub target: Arc<HttpTarget>,
     /// How their bodies are written.
     pub template: Arc<BodyTemplate>,
+    /// How late the load threads are, for the telemetry.
+    pub pulse: Arc<Pulse>,
     /// Counts for a watcher.
     pub tally: Arc<Tally>,
     /// Stops it from outside.
@@ -261,7 +263,7 @@ impl Worker<'_> {
         ready: std::sync::mpsc::Sender<()>,
         begins: oneshot::Receiver<Arc<SharedPace>>,
     ) -> io::Result<Done> {
-        let reactor = Reactor::new(request.clock)?;
+        let reactor = Reactor::new(request.clock, request.pulse.clone())?;
         reactor.clone().block_on(async move {
             let wake = Arc::new(Notify::new());
             let mut worker_state = Worker {

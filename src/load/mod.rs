@@ -6,6 +6,8 @@
 pub mod pacer;
 pub mod execute;
 pub mod lane;
+pub mod capacity;
 
+pub use capacity::Capacity;
 pub(crate) use execute::append;
 pub use execute::{LoadError, SegmentRequest, SegmentResult, StopSignal, Tally, execute};

@@ -16,6 +16,7 @@ pub mod users;
 pub(crate) mod fixture;
 mod digest;
 pub mod describe;
+pub mod demand;
 pub mod samples;
 pub mod presets;
 pub mod codes;

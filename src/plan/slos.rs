@@ -4,7 +4,11 @@
 //! dimensions that every measure pins divide them. The matrix is static, so a reference that can match nothing is a mistake of
 //! the file, and what was only deselected is skipped.
 
-use super::{AbortRule, Cell, Count, Level, RepeatsMust, Scope, Slo, SloInstance, StartClock};
+use std::collections::HashMap;
+
+use super::{
+    AbortRule, Cell, Count, Level, RepeatsMust, Scope, Slo, SloInstance, Stage, StartClock,
+};
 use crate::assertion::{self, Assertion, Context, Dim, Expression, Measure, Test, codes};
 use crate::diagnostic::{Diagnostic, Severity, Span, Spanned, did_you_mean};
 use crate::spec::{
@@ -37,6 +41,7 @@ pub fn compile(
         cells,
         repeats,
         ids: known_ids(spec, cells, deselected),
+        numbers: number_values(cells),
         compiled: Compiled::default(),
     };
     for entry in spec.slos.iter().flatten() {
@@ -51,6 +56,7 @@ pub fn misspelt(spec: &ScenarioSpec) -> Vec<Diagnostic> {
         cells: &[],
         repeats: 1,
         ids: known_ids(spec, &[], &[]),
+        numbers: Vec::new(),
         compiled: Compiled::default(),
     };
     for entry in spec.slos.iter().flatten() {
@@ -105,7 +111,45 @@ struct Compiler<'a> {
     cells: &'a [Cell],
     repeats: u32,
     ids: Vec<(Dim, String)>,
+    /// For each stage of each cell the number of its value in each place dimension: equal numbers are equal values.
+    numbers: Vec<Vec<[usize; PLACE_DIMS.len()]>>,
     compiled: Compiled,
+}
+
+/// Numbers the values, so that places can be compared by the thousand.
+fn number_values(cells: &[Cell]) -> Vec<Vec<[usize; PLACE_DIMS.len()]>> {
+    let mut known: HashMap<(usize, Option<String>), usize> = HashMap::new();
+    let mut number = |dim: usize, value: Option<String>| {
+        let next = known.len();
+        *known.entry((dim, value)).or_insert(next)
+    };
+    let stages = |cell: &Cell| {
+        let of = |stage: &Stage| {
+            let mut dim = 0;
+            PLACE_DIMS.map(|place_dim| {
+                dim += 1;
+                number(dim, value_in(cell, stage, &place_dim))
+            })
+        };
+        cell.stages.iter().map(of).collect()
+    };
+    cells.iter().map(stages).collect()
+}
+
+/// The value of a stage of a cell in a dimension.
+fn value_in(cell: &Cell, stage: &Stage, dim: &Dim) -> Option<String> {
+    Some(match dim {
+        Dim::Backend => cell.backend.id.clone(),
+        Dim::Model => cell.model.key.clone(),
+        Dim::Prompts => cell.prompts.clone(),
+        Dim::Load => cell.load.clone(),
+        Dim::Stage => stage.name.clone(),
+        Dim::Users => stage.users?.to_string(),
+        Dim::Rate => stage.rate?.per_second().to_string(),
+        Dim::Category | Dim::Turn | Dim::Cache | Dim::Gpu | Dim::Repeat | Dim::Tag(_) => {
+            return None;
+        }
+    })
 }
 
 /// One cell and one measured stage of it.
@@ -384,19 +428,13 @@ impl Compiler<'_> {
     /// The value of a place in a dimension.
     fn value(&self, place: Place, dim: &Dim) -> Option<String> {
         let cell = &self.cells[place.cell];
-        let stage = &cell.stages[place.stage];
-        Some(match dim {
-            Dim::Backend => cell.backend.id.clone(),
-            Dim::Model => cell.model.key.clone(),
-            Dim::Prompts => cell.prompts.clone(),
-            Dim::Load => cell.load.clone(),
-            Dim::Stage => stage.name.clone(),
-            Dim::Users => stage.users?.to_string(),
-            Dim::Rate => stage.rate?.per_second().to_string(),
-            Dim::Category | Dim::Turn | Dim::Cache | Dim::Gpu | Dim::Repeat | Dim::Tag(_) => {
-                return None;
-            }
-        })
+        value_in(cell, &cell.stages[place.stage], dim)
+    }
+
+    /// A number that two places share in a dimension if their values are the same; 0 for a dimension that is within cells.
+    fn number(&self, place: Place, dim: &Dim) -> usize {
+        let column = PLACE_DIMS.iter().position(|own| own == dim);
+        column.map_or(0, |column| self.numbers[place.cell][place.stage][column])
     }
 
     // ---- instances ----
@@ -575,18 +613,19 @@ impl Compiler<'_> {
 
     /// The places that agree in the dimensions that instances have.
     fn groups(&self, places: &[Place], has: &[Dim]) -> Vec<Vec<Place>> {
-        let key = |place: Place| -> Vec<Option<String>> {
-            has.iter().map(|dim| self.value(place, dim)).collect()
+        let key = |place: Place| -> Vec<usize> {
+            has.iter().map(|dim| self.number(place, dim)).collect()
         };
-        let mut groups: Vec<(Vec<Option<String>>, Vec<Place>)> = Vec::new();
+        let mut known: HashMap<Vec<usize>, usize> = HashMap::new();
+        let mut groups: Vec<Vec<Place>> = Vec::new();
         for place in places {
-            let own = key(*place);
-            match groups.iter_mut().find(|(key, _)| *key == own) {
-                Some((_, group)) => group.push(*place),
-                None => groups.push((own, vec![*place])),
+            let group = *known.entry(key(*place)).or_insert(groups.len());
+            match groups.get_mut(group) {
+                Some(group) => group.push(*place),
+                None => groups.push(vec![*place]),
             }
         }
-        groups.into_iter().map(|(_, group)| group).collect()
+        groups
     }
 
     /// The instances of one group: one, or one for each category, GPU or repeat that it is split by.
@@ -726,7 +765,7 @@ impl Compiler<'_> {
                 has.contains(dim)
                     || group
                         .iter()
-                        .all(|place| self.value(*place, dim) == self.value(*first, dim))
+                        .all(|place| self.number(*place, dim) == self.number(*first, dim))
             })
             .filter_map(|(name, dim)| Some((name, self.value(*first, &dim)?)))
             .collect()
@@ -828,7 +867,7 @@ impl Compiler<'_> {
                 instance
                     .places
                     .iter()
-                    .any(|own| self.value(*own, dim) == self.value(*place, dim))
+                    .any(|own| self.number(*own, dim) == self.number(*place, dim))
             })
         };
         let as_pinned = |place: &Place| {

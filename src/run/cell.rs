@@ -8,9 +8,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::sources;
 use super::world::{Snapshot, World};
 use crate::clock::Clock;
-use crate::engine::{BodyTemplate, Dialect, HttpTarget, LaneFacts};
-use crate::load::{LoadError, SegmentRequest, SegmentResult, StopSignal, Tally, append, execute};
+use crate::engine::{BodyTemplate, Dialect, HttpTarget, LaneFacts, Pulse};
+use crate::load::{
+    Capacity, LoadError, SegmentRequest, SegmentResult, StopSignal, Tally, append, execute,
+};
 use crate::observation::{ClientFacts, Ending, NotableEvent, Observations, RequestRecord};
+use crate::plan::demand::demand;
 use crate::plan::{Cell, CellRun, Plan};
 use crate::server::Ready;
 use crate::telemetry::{Sampled, Sampler};
@@ -50,8 +53,9 @@ pub(super) fn run(
         engine: ready.facts.clone(),
         ..Observations::default()
     };
+    let pulse = Arc::new(Pulse::default());
     let sampler = Sampler::start(
-        sources::of(plan, cell, &ready, world, &mut seen.events),
+        sources::of(plan, cell, &ready, world, pulse.clone(), &mut seen.events),
         plan.telemetry.every,
         clock,
     );
@@ -62,7 +66,7 @@ pub(super) fn run(
         timeouts: cell.request.timeouts,
     });
     let template = Arc::new(BodyTemplate::new(dialect, &ready.model, &cell.request));
-    let workers = workers(plan, cell);
+    let workers = workers(plan, cell, world.capacity);
     let mut attendant = Attendant {
         run,
         clock,
@@ -98,6 +102,7 @@ pub(super) fn run(
             clock,
             target: target.clone(),
             template: template.clone(),
+            pulse: pulse.clone(),
             tally: Arc::new(Tally::default()),
             stop: Arc::new(StopSignal::new()),
             told,
@@ -127,14 +132,13 @@ pub(super) fn run(
     Ok(seen)
 }
 
-/// Load threads: as the plan says, or one; a second would take the core that the engine's simulator or the telemetry needs
-/// on small machines, and one thread reads a million events a second.
-fn workers(plan: &Plan, cell: &Cell) -> u32 {
+/// Load threads: as the plan says, or as few as are enough for what the cell will ask for; never more than it has streams.
+fn workers(plan: &Plan, cell: &Cell, capacity: Capacity) -> u32 {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let wanted = plan
         .limits
         .workers
-        .unwrap_or_else(|| cores.saturating_sub(2).clamp(1, 4));
+        .unwrap_or_else(|| capacity.workers(&demand(cell), cores));
     let streams = cell
         .stages
         .iter()

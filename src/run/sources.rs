@@ -1,8 +1,10 @@
 //! Which telemetry stands beside a cell.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::World;
+use crate::engine::Pulse;
 use crate::observation::NotableEvent;
 use crate::plan::{Cell, Gpus, Plan};
 use crate::server::{self, Ready};
@@ -23,9 +25,10 @@ pub(super) fn of(
     cell: &Cell,
     ready: &Ready,
     world: &World<'_>,
+    pulse: Arc<Pulse>,
     events: &mut Vec<NotableEvent>,
 ) -> Vec<Box<dyn TelemetrySource>> {
-    let mut sources: Vec<Box<dyn TelemetrySource>> = vec![Box::new(HostSource::new())];
+    let mut sources: Vec<Box<dyn TelemetrySource>> = vec![Box::new(HostSource::new(pulse))];
     let mut unavailable = |text: String| {
         events.push(NotableEvent {
             at: Moment::ZERO,

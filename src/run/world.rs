@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::load::Capacity;
 use crate::observation::{CellResult, RequestRecord};
 use crate::plan::CellRun;
 use crate::server::Environment;
@@ -17,6 +18,8 @@ pub struct World<'a> {
     pub interrupt: Arc<Interrupt>,
     /// Who is told what happens, and may stop a cell.
     pub watcher: &'a mut dyn Watcher,
+    /// What a load thread of this machine can take.
+    pub capacity: Capacity,
     /// A recording to play in place of GPUs, for tests and rehearsals.
     pub recorded_gpu: Option<std::path::PathBuf>,
 }

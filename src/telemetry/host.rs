@@ -1,17 +1,22 @@
 //! The machine and the runner itself, from `/proc`: `host.cpu` and `client.cpu` (0 to 1 of all cores), `client.thread_cpu`
-//! (the busiest thread, 0 to 1 of one core), `client.rss` (bytes) and `host.tcp_retransmits` (a counter).
+//! (the busiest thread, 0 to 1 of one core), `client.rss` (bytes) and `host.tcp_retransmits` (a counter); and how late the load
+//! threads were since the sample before: `client.lag` (the worst read behind the kernel's stamp) and `client.loop` (the longest
+//! turn of a thread's loop), both in seconds.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Sample, TelemetrySource};
 use crate::units::Moment;
+use crate::wire::Pulse;
 
 /// Reads `/proc`; elsewhere than on Linux it says nothing.
 #[derive(Debug, Default)]
 pub struct HostSource {
     last: Option<Reading>,
+    pulse: Arc<Pulse>,
 }
 
 /// What `/proc` says at one instant.
@@ -29,9 +34,9 @@ struct Reading {
 }
 
 impl HostSource {
-    /// A source of this machine and this process.
-    pub fn new() -> HostSource {
-        HostSource::default()
+    /// A source of this machine and this process, whose load threads tell `pulse` how late they are.
+    pub fn new(pulse: Arc<Pulse>) -> HostSource {
+        HostSource { last: None, pulse }
     }
 }
 
@@ -51,6 +56,9 @@ impl TelemetrySource for HostSource {
             now.retransmits
                 .map(|count| Sample::value("host.tcp_retransmits", count as f64)),
         );
+        let (lag, turn) = self.pulse.take();
+        into.push(Sample::value("client.lag", lag.as_secs_f64()));
+        into.push(Sample::value("client.loop", turn.as_secs_f64()));
         if let Some(last) = self.last.take().filter(|last| last.at < now.at) {
             into.extend(shares(&last, &now));
         }
@@ -193,7 +201,7 @@ mod tests {
     #[test]
     fn the_own_process_has_memory() {
         let mut samples = Vec::new();
-        HostSource::new().sample(Moment::ZERO, &mut samples);
+        HostSource::default().sample(Moment::ZERO, &mut samples);
         let rss = samples.iter().any(|sample| {
             matches!(sample, Sample::Value { metric: "client.rss", value, .. } if *value > 0.0)
         });

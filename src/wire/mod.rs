@@ -19,4 +19,4 @@ pub use connection::{Connection, Flow, OpenError, StreamError};
 pub use endpoint::Endpoint;
 pub use fetch::{Answer, fetch};
 pub use reactor::Reactor;
-pub use stamp::{StampClock, Stamps};
+pub use stamp::{Pulse, StampClock, Stamps};

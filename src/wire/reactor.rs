@@ -21,7 +21,7 @@ use mio::event::Source;
 use mio::{Events, Interest, Registry, Token};
 
 use super::alarm::Timer;
-use super::stamp::StampClock;
+use super::stamp::{Pulse, StampClock};
 use crate::clock::Clock;
 use crate::units::Moment;
 
@@ -140,11 +140,11 @@ impl std::fmt::Debug for Reactor {
 }
 
 impl Reactor {
-    /// For the cell that `clock` belongs to.
+    /// For the cell that `clock` belongs to; how late the thread is goes to `pulse`.
     ///
     /// # Errors
     /// The system gives no epoll or timer.
-    pub fn new(clock: Clock) -> io::Result<Rc<Reactor>> {
+    pub fn new(clock: Clock, pulse: Arc<Pulse>) -> io::Result<Rc<Reactor>> {
         let poll = mio::Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let remote = Arc::new(Remote {
@@ -158,7 +158,7 @@ impl Reactor {
             poll: RefCell::new(poll),
             events: RefCell::new(Events::with_capacity(EVENTS)),
             registry,
-            clock: StampClock::new(clock),
+            clock: StampClock::new(clock, pulse),
             sources: RefCell::default(),
             tasks: RefCell::default(),
             ready: RefCell::default(),

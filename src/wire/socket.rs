@@ -153,7 +153,7 @@ impl Receiver {
     }
 
     /// Reads once: how many bytes, and when the last segment of them reached this machine (nanoseconds since the Unix epoch,
-    /// for [`StampClock::map`]).
+    /// for [`StampClock::map`](super::stamp::StampClock::map)).
     ///
     /// # Errors
     /// Those of `recvmsg`; `WouldBlock` when there is nothing.

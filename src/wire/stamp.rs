@@ -1,6 +1,8 @@
 //! When bytes reached this machine.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -12,6 +14,22 @@ const OFFSET_AGE: Duration = Duration::from_secs(1);
 const SLEPT: Duration = Duration::from_micros(20);
 /// A kernel stamp further than this from the read is no stamp of it (the wall clock was set in between).
 const PLAUSIBLE: Duration = Duration::from_secs(600);
+
+/// How late the load threads of a cell are, for whoever samples it from another thread. Each value is the worst since it was
+/// last taken.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    read_lag_ns: AtomicU64,
+    turn_ns: AtomicU64,
+}
+
+impl Pulse {
+    /// The worst lag of a read behind the kernel's stamp, and the longest turn of a thread's loop, since this was last asked.
+    pub fn take(&self) -> (Duration, Duration) {
+        let take = |value: &AtomicU64| Duration::from_nanos(value.swap(0, Ordering::Relaxed));
+        (take(&self.read_lag_ns), take(&self.turn_ns))
+    }
+}
 
 /// Maps the kernel's wall-clock receive stamps to the cell's clock. One per worker thread.
 #[derive(Debug)]
@@ -25,11 +43,16 @@ pub struct StampClock {
     waiting: Cell<Option<Moment>>,
     /// The last instant that the thread read from the clock.
     latest: Cell<Moment>,
+    /// The first read of this turn of the thread's loop.
+    turn_began: Cell<Option<Moment>>,
+    /// The worst lag of its reads.
+    read_lag: Cell<Duration>,
+    pulse: Arc<Pulse>,
 }
 
 impl StampClock {
-    /// For the cell that `clock` belongs to.
-    pub fn new(clock: Clock) -> StampClock {
+    /// For the cell that `clock` belongs to; how late the thread is goes to `pulse`.
+    pub fn new(clock: Clock, pulse: Arc<Pulse>) -> StampClock {
         StampClock {
             clock,
             offset_ns: Cell::new(clock.wall_offset_ns()),
@@ -37,6 +60,9 @@ impl StampClock {
             asleep: Cell::default(),
             waiting: Cell::default(),
             latest: Cell::new(clock.now()),
+            turn_began: Cell::new(None),
+            read_lag: Cell::default(),
+            pulse,
         }
     }
 
@@ -60,6 +86,14 @@ impl StampClock {
     pub(super) fn look(&self) -> Moment {
         let now = self.now();
         self.waiting.set(Some(now));
+        if let Some(began) = self.turn_began.take() {
+            let note = |worst: &AtomicU64, time: Duration| {
+                let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+                worst.fetch_max(ns, Ordering::Relaxed);
+            };
+            note(&self.pulse.turn_ns, now.since(began));
+            note(&self.pulse.read_lag_ns, self.read_lag.take());
+        }
         now
     }
 
@@ -75,6 +109,9 @@ impl StampClock {
             && now.since(began) > SLEPT
         {
             self.asleep.set(began);
+        }
+        if self.turn_began.get().is_none() {
+            self.turn_began.set(Some(now));
         }
     }
 
@@ -174,6 +211,10 @@ impl Stamps {
         let now = clock.now();
         clock.has_read(now);
         let kernel = kernel_wall_ns.and_then(|wall| clock.map(wall, now));
+        if let Some(kernel) = kernel {
+            let lag = now.since(kernel);
+            clock.read_lag.set(lag.max(clock.read_lag.get()));
+        }
         let received = match self.script.borrow_mut().as_mut() {
             Some(script) => script(bytes),
             None => kernel.unwrap_or(now),

@@ -32,7 +32,7 @@ fn ms(ms: u64) -> Moment {
 
 /// Runs `work` on a reactor, as a load thread does.
 fn on_worker<W: Future>(work: impl FnOnce(Rc<Reactor>) -> W) -> W::Output {
-    let reactor = Reactor::new(Clock::start()).unwrap();
+    let reactor = Reactor::new(Clock::start(), Arc::default()).unwrap();
     reactor.clone().block_on(work(reactor)).unwrap()
 }
 

@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "selftest",
-        &["load", "engine", "observation", "workload", "plan", "wire"],
+        &["load", "engine", "observation", "plan", "spec", "wire"],
     ),
     ("load", &["engine", "observation", "workload", "plan"]),
     (

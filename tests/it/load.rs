@@ -45,6 +45,7 @@ run: {{ drain: 300ms, warmup: 0s }}
     let (told, _heard) = channel();
     let result = execute(&SegmentRequest {
         index: 0,
+        pulse: Arc::default(),
         cell: &cell,
         segment: 0,
         seed: 1,

@@ -11,6 +11,8 @@ mod plan;
 mod tool;
 mod run;
 mod chaos;
+#[cfg(target_os = "linux")]
+mod truth;
 mod tls;
 mod cli;
 mod scenarios;

@@ -91,9 +91,23 @@ impl Desk {
         words: &[S],
         variables: &[(&str, &str)],
     ) -> Running {
-        let mut child = tool()
-            .args(words)
-            .envs(variables.iter().copied())
+        let mut command = tool();
+        command.args(words).envs(variables.iter().copied());
+        self.spawn(command)
+    }
+
+    /// `scenario run` of this text on one core, not waited for.
+    pub(crate) fn start_on_core(&self, core: &str, text: &str, more: &[&str]) -> Running {
+        self.write("trial.yaml", text);
+        let mut command = tool_on_core(core);
+        command
+            .args(["run", "trial.yaml", "--out", "results"])
+            .args(more);
+        self.spawn(command)
+    }
+
+    fn spawn(&self, mut command: Command) -> Running {
+        let mut child = command
             .current_dir(self.0.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -110,7 +124,17 @@ impl Desk {
 
 /// The binary under a quiet environment.
 fn tool() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_scenario"));
+    quiet(Command::new(env!("CARGO_BIN_EXE_scenario")))
+}
+
+/// The same on one core.
+fn tool_on_core(core: &str) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", core, env!("CARGO_BIN_EXE_scenario")]);
+    quiet(command)
+}
+
+fn quiet(mut command: Command) -> Command {
     command.env("COLUMNS", "120").stdin(Stdio::null());
     for variable in [
         "CI",
@@ -289,7 +313,20 @@ pub(crate) struct Mock {
 
 impl Mock {
     pub(crate) fn start(words: &[&str]) -> Mock {
-        let mut child = tool()
+        Mock::spawn(tool(), words)
+    }
+
+    /// The same on one core.
+    pub(crate) fn start_on_core(core: &str, words: &[&str]) -> Mock {
+        Mock::spawn(tool_on_core(core), words)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    fn spawn(mut command: Command, words: &[&str]) -> Mock {
+        let mut child = command
             .args(["mock", "--port", "0"])
             .args(words)
             .stdout(Stdio::piped())
@@ -314,7 +351,7 @@ impl Mock {
 
     /// Ends it as a user does; its exit code.
     pub(crate) fn ctrl_c(mut self) -> Option<i32> {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).unwrap();
+        self.signal(Signal::SIGINT);
         self.child.wait().unwrap().code()
     }
 

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -181,7 +182,7 @@ impl Loop {
             rings: None,
             listener,
             _stopped: stopped,
-            clock: StampClock::new(clock),
+            clock: StampClock::new(clock, Arc::default()),
             anchor: clock.monotonic_anchor_ns()?,
             config: config.clone(),
             connections: Vec::new(),
