@@ -44,6 +44,11 @@ pub enum Command {
         after_help = "Examples:\n  scenario quick http://localhost:8000 --users 16 --for 60s --slo \"P95 TTFT < 500ms\"\n  scenario quick http://localhost:8000 --rate 4/s --for 2m --slo \"error rate < 1%\" --save gate.yaml"
     )]
     Quick(QuickArgs),
+    /// Write the report of a saved run again: page, tables, JUnit; nothing is sent.
+    #[command(
+        after_help = "Examples:\n  scenario report results/gate/20260101T120000Z --open\n  scenario report nightly/report.json --out pages/nightly"
+    )]
+    Report(ReportArgs),
     /// Check scenario files: every mistake at once, nothing is sent.
     Check(CheckArgs),
     /// Show what a scenario would do: cells, stages, request counts, duration, samples for each percentile.
@@ -141,6 +146,9 @@ pub struct OutputArgs {
     /// Also write the summary as Markdown (for $GITHUB_STEP_SUMMARY).
     #[arg(long, value_name = "FILE")]
     pub summary_md: Option<PathBuf>,
+    /// Show report.html in the browser when the run is over.
+    #[arg(long)]
+    pub open: bool,
     /// Keep each output event's instant in requests.ndjson.
     #[arg(long)]
     pub record_events: bool,
@@ -222,6 +230,26 @@ pub struct QuickArgs {
     /// How results are told.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `scenario report`.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArgs {
+    /// A folder of results, or its report.json.
+    #[arg(value_name = "RESULTS")]
+    pub results: PathBuf,
+    /// Where the files go, in place of the folder that they are made from.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Show report.html in the browser.
+    #[arg(long)]
+    pub open: bool,
+    /// How much the summary on standard output tells.
+    #[arg(long, value_enum, default_value_t = SummaryMode::Full)]
+    pub summary: SummaryMode,
+    /// List passed SLOs and guards, too.
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 /// `scenario check`.

@@ -8,6 +8,8 @@ mod file;
 mod run;
 mod watch;
 mod results;
+mod saved;
+mod report;
 mod signals;
 mod quick;
 mod check;
@@ -50,6 +52,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Run(args) => run::run(&args, &command, &console),
         Command::Quick(args) => quick::quick(&args, &command, &console),
+        Command::Report(args) => report::report(&args, &console),
         Command::Check(args) => check::check(&args, &console),
         Command::Plan(args) => plan::plan(&args, &console),
         Command::Mock(args) => mock::mock(&args, &console),

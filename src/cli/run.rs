@@ -16,7 +16,7 @@ use crate::plan::{HeaderValue, Plan};
 use crate::report::ndjson::RequestLog;
 use crate::report::progress::{Mode, Progress};
 use crate::report::requests::{Names, rows};
-use crate::report::{RunEnding, Summary, View, csv, markdown, model, terminal};
+use crate::report::{RunEnding, Summary, View, charts, csv, markdown, model, terminal};
 use crate::run::{self, Interrupt, World};
 use crate::telemetry::host_facts;
 
@@ -161,6 +161,8 @@ pub(super) fn execute(
     };
     let report = frame.report(&seen, &mut known, ending);
     results.write(&report, &view)?;
+    let charts = charts::charts(&report, seen.iter().filter_map(CellResult::observations));
+    results.write_page(&report, &charts)?;
     let names = Names::of(plan);
     results.replace("requests.csv", |file| {
         csv::requests(
@@ -178,8 +180,11 @@ pub(super) fn execute(
         console.data(&terminal::render(&report, &view));
         console.data(&format!(
             "report: {}",
-            results.folder().join("report.json").display()
+            results.folder().join("report.html").display()
         ));
+    }
+    if output.open {
+        super::report::open(&results.folder().join("report.html"), console);
     }
     match trouble {
         Some(error) => Err(error),

@@ -12,9 +12,12 @@ pub mod json;
 pub mod junit;
 pub mod csv;
 pub mod markdown;
+pub mod charts;
+pub mod html;
 pub mod terminal;
 pub mod ndjson;
 pub mod progress;
+mod colours;
 mod wording;
 mod rerun;
 

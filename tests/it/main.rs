@@ -15,3 +15,4 @@ mod tls;
 mod cli;
 mod scenarios;
 mod readme;
+mod saved;
