@@ -49,6 +49,11 @@ pub enum Command {
         after_help = "Examples:\n  scenario report results/gate/20260101T120000Z --open\n  scenario report nightly/report.json --out pages/nightly"
     )]
     Report(ReportArgs),
+    /// Compare saved runs: each number, the difference with its interval, and what may be said of it.
+    #[command(
+        after_help = "Examples:\n  scenario compare results/gate/main results/gate/branch\n  scenario compare old/report.json new/report.json --fail-on worse --format markdown\n\nExits with 0; with 1 under --fail-on worse; with 3 when nothing is comparable."
+    )]
+    Compare(CompareArgs),
     /// Check scenario files: every mistake at once, nothing is sent.
     Check(CheckArgs),
     /// Show what a scenario would do: cells, stages, request counts, duration, samples for each percentile.
@@ -250,6 +255,43 @@ pub struct ReportArgs {
     /// List passed SLOs and guards, too.
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// `scenario compare`.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArgs {
+    /// Folders of results, or their report.json; all are compared with the first.
+    #[arg(required = true, num_args = 2.., value_name = "RESULTS")]
+    pub results: Vec<PathBuf>,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = CompareFormat::Text)]
+    pub format: CompareFormat,
+    /// Where it is written, in place of standard output.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// What makes the exit code 1.
+    #[arg(long, value_enum)]
+    pub fail_on: Option<FailOn>,
+    /// List every row, also those that show no difference.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// How a comparison is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum CompareFormat {
+    Text,
+    Markdown,
+    Json,
+    Html,
+}
+
+/// What makes a comparison fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Any number is shown to be worse.
+    Worse,
 }
 
 /// `scenario check`.

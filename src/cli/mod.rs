@@ -10,6 +10,7 @@ mod watch;
 mod results;
 mod saved;
 mod report;
+mod compare;
 mod signals;
 mod quick;
 mod check;
@@ -53,6 +54,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(&args, &command, &console),
         Command::Quick(args) => quick::quick(&args, &command, &console),
         Command::Report(args) => report::report(&args, &console),
+        Command::Compare(args) => compare::compare_runs(&args, &console),
         Command::Check(args) => check::check(&args, &console),
         Command::Plan(args) => plan::plan(&args, &console),
         Command::Mock(args) => mock::mock(&args, &console),

@@ -532,6 +532,11 @@ fn numbers_of(measured: &StageMeasurements) -> StageNumbers {
             })
             .collect(),
         books: measured.books,
+        tenths: measured
+            .spreads
+            .iter()
+            .map(|spread| (spread.statistic.clone(), spread.parts.clone()))
+            .collect(),
     }
 }
 
@@ -607,6 +612,7 @@ fn median_of(repeats: &[StageRepeat]) -> StageNumbers {
         metrics: median_metrics(&all.iter().map(|one| &one.metrics).collect::<Vec<_>>()),
         categories,
         books: all.iter().fold(None, |worst, one| larger(worst, one.books)),
+        tenths: BTreeMap::new(),
     }
 }
 

@@ -13,6 +13,8 @@ pub mod junit;
 pub mod csv;
 pub mod markdown;
 pub mod charts;
+pub mod compare;
+pub mod compare_text;
 pub mod html;
 pub mod terminal;
 pub mod ndjson;

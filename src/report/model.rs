@@ -357,6 +357,10 @@ pub struct StageNumbers {
     pub categories: Vec<Category>,
     /// In-flight time against request time in the window: the relative difference, which should be 0.
     pub books: Option<f64>,
+    /// The statistics that are compared in each tenth of the window: what their spread is told from. Of several repeats each
+    /// has its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tenths: BTreeMap<String, Vec<f64>>,
 }
 
 /// The metrics of one category.

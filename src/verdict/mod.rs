@@ -13,11 +13,13 @@ pub mod abort;
 pub mod stages;
 pub mod measure;
 pub mod gauge;
+pub mod spread;
 pub mod statistics;
 pub mod slice;
 
 pub use abort::{Progress, abort};
 pub use judge::{Judged, judge, judge_more, status};
+pub use spread::Spread;
 pub use stages::stages;
 
 use std::time::Duration;
@@ -183,6 +185,8 @@ pub struct StageMeasurements {
     pub categories: Vec<(String, Vec<MetricStats>)>,
     /// ∫ in-flight dt against Σ request time inside the window: relative difference; `None` without a window.
     pub books: Option<f64>,
+    /// How much the statistics that are compared would change from run to run, as far as one run tells.
+    pub spreads: Vec<Spread>,
 }
 
 /// Requests by outcome.

@@ -16,3 +16,4 @@ mod cli;
 mod scenarios;
 mod readme;
 mod saved;
+mod compare;
