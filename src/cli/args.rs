@@ -54,6 +54,11 @@ pub enum Command {
         after_help = "Examples:\n  scenario compare results/gate/main results/gate/branch\n  scenario compare old/report.json new/report.json --fail-on worse --format markdown\n\nExits with 0; with 1 under --fail-on worse; with 3 when nothing is comparable."
     )]
     Compare(CompareArgs),
+    /// Keep a saved run as a baseline for assertions like `P95 TTFT <= baseline + 10%`, or show one.
+    #[command(
+        after_help = "Examples:\n  scenario baseline save results/gate/20260101T120000Z baselines/gate.json\n  scenario baseline show baselines/gate.json\n\nThe scenario names it: baseline: { file: baselines/gate.json }"
+    )]
+    Baseline(BaselineArgs),
     /// Check scenario files: every mistake at once, nothing is sent.
     Check(CheckArgs),
     /// Show what a scenario would do: cells, stages, request counts, duration, samples for each percentile.
@@ -255,6 +260,34 @@ pub struct ReportArgs {
     /// List passed SLOs and guards, too.
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// `scenario baseline`.
+#[derive(Clone, Debug, Args)]
+pub struct BaselineArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: BaselineAction,
+}
+
+/// What to do with a baseline.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BaselineAction {
+    /// Keep the report of a saved run.
+    Save {
+        /// A folder of results, or its report.json.
+        results: PathBuf,
+        /// The file to write.
+        file: PathBuf,
+        /// Replace a file that is there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show what a baseline says, and what has to be the same for it to be used.
+    Show {
+        /// The baseline.
+        file: PathBuf,
+    },
 }
 
 /// `scenario compare`.

@@ -6,6 +6,7 @@
 //! [`stages()`] measures every stage of one run for reports; [`judge()`] gives one verdict for each SLO in each of its scopes and one
 //! for each guard; [`status`] says what the exit code says; [`abort()`] tells a running cell whether a rule stops it.
 
+pub mod baseline;
 pub mod judge;
 pub mod evaluate;
 pub mod guards;
@@ -18,6 +19,7 @@ pub mod statistics;
 pub mod slice;
 
 pub use abort::{Progress, abort};
+pub use baseline::{Baseline, BaselineStage};
 pub use judge::{Judged, judge, judge_more, status};
 pub use spread::Spread;
 pub use stages::stages;

@@ -738,6 +738,7 @@ fn plan(path: String) -> Plan {
         (BackendKind::Sglang, "code"),
     ];
     Plan {
+        baseline: None,
         deselected: Vec::new(),
         name: "gate-example".into(),
         description: Some("Gate of two engines".into()),

@@ -1,6 +1,6 @@
 //! What becomes of results after their run: reports made again.
 
-use crate::tool::{Desk, on_the_simulator};
+use crate::tool::{Desk, on_the_simulator, verdict};
 
 const BRIEF: &str = "{ levels: { users: [2], requests: 20 } }";
 
@@ -156,4 +156,141 @@ fn numbers_of_too_few_requests_are_shown_and_not_judged() {
         "{}",
         ended.out
     );
+}
+
+// ---- baselines -------------------------------------------------------------------------------------------------------
+
+const SMALL: &str = "{ levels: { users: [2], requests: 60 } }";
+const REGRESSION: &str =
+    "slos: { no-regression: P50 TTFT <= baseline + 1000%, slower: mean TPOT >= 50% of baseline }\n";
+
+fn against(more: &str) -> String {
+    on_the_simulator(
+        SMALL,
+        &format!("{REGRESSION}baseline: {{ file: base.json{more} }}\n"),
+    )
+}
+
+fn saved_baseline(desk: &Desk) {
+    desk.run(&on_the_simulator(SMALL, ""), &[]).with_code(0);
+    let saved = desk
+        .tool(&["baseline", "save", "results", "base.json"])
+        .with_code(0);
+    assert!(
+        saved.out.contains("wrote base.json (simulated)"),
+        "{}",
+        saved.out
+    );
+}
+
+#[test]
+fn a_run_is_held_to_the_baseline_that_its_scenario_names() {
+    let desk = Desk::new();
+    saved_baseline(&desk);
+    let shown = desk.tool(&["baseline", "show", "base.json"]).with_code(0);
+    assert!(
+        shown.out.contains("engine/m/chat/l: load b3:"),
+        "{}",
+        shown.out
+    );
+    let ended = desk.run(&against(""), &[]).with_code(0);
+    let report = ended.report();
+    let verdict = verdict(&report, "no-regression[p50] @c2");
+    assert_eq!(verdict["status"], "pass");
+    let bound = verdict["bound"]["value"].as_f64().unwrap();
+    let base = desk_value(&desk, "base.json", "ttft", "p50");
+    assert!(
+        (bound - 11.0 * base).abs() < 1e-6 * bound,
+        "{bound} of {base}"
+    );
+    // The same engine is not ten times as fast as it was.
+    let strict = against("").replace("+ 1000%", "* 0.1");
+    desk.run(&strict, &[]).with_code(1);
+}
+
+fn desk_value(desk: &Desk, file: &str, metric: &str, stat: &str) -> f64 {
+    let report = std::fs::read_to_string(desk.path(file)).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    report["cells"][0]["stages"][0]["numbers"]["metrics"][metric][stat]
+        .as_f64()
+        .unwrap()
+}
+
+#[test]
+fn a_baseline_that_says_nothing_about_this_run_is_refused() {
+    let desk = Desk::new();
+    saved_baseline(&desk);
+    let (load, measured) = (desk_digest(&desk), "\"simulated\": true");
+    let base = std::fs::read_to_string(desk.path("base.json")).unwrap();
+    for (from, to, said) in [
+        (load.as_str(), "b3:other", "what is sent differs"),
+        (
+            measured,
+            "\"simulated\": false",
+            "one is simulated, the other measured",
+        ),
+        (
+            "\"name\": \"c2\"",
+            "\"name\": \"c4\"",
+            "it has no stage `c2`",
+        ),
+        ("\"p50\"", "\"p51\"", "it does not tell ttft.p50"),
+    ] {
+        desk.write("base.json", &base.replace(from, to));
+        let in_ci = desk
+            .start_run(&against(""), &[], &[("CI", "true")])
+            .end()
+            .with_code(3);
+        let report = in_ci.report();
+        let verdict = verdict(&report, "no-regression[p50] @c2");
+        assert_eq!(verdict["status"], "inconclusive");
+        let text = verdict["reason"]["text"].as_str().unwrap();
+        assert!(text.contains(said), "{text}");
+    }
+}
+
+#[test]
+fn what_becomes_of_an_unusable_baseline_is_the_scenarios_choice() {
+    let desk = Desk::new();
+    // At a terminal a missing baseline is a warning, and as nothing else is gated, nothing is shown.
+    for (more, level, status) in [
+        ("", "warn", "inconclusive"),
+        (", missing: fail", "fail", "inconclusive"),
+        (", missing: skip", "fail", "skipped"),
+    ] {
+        let text = against(more).replace("slower", "errors: error rate < 1%, slower");
+        let ended = desk.run(&text, &[]);
+        let report = ended.report();
+        let verdict = verdict(&report, "no-regression[p50] @c2");
+        assert_eq!(
+            (verdict["level"].as_str(), verdict["status"].as_str()),
+            (Some(level), Some(status))
+        );
+        assert_eq!(
+            ended.code,
+            Some(if more.contains("fail") { 3 } else { 0 }),
+            "{more}"
+        );
+    }
+}
+
+#[test]
+fn half_a_run_is_no_baseline() {
+    let desk = Desk::new();
+    desk.run(&on_the_simulator(SMALL, ""), &["--smoke"])
+        .with_code(0);
+    let refused = desk
+        .tool(&["baseline", "save", "results", "base.json"])
+        .with_code(2);
+    assert!(
+        refused.err.contains("shortened by --smoke"),
+        "{}",
+        refused.err
+    );
+    desk.run(&on_the_simulator(SMALL, ""), &[]).with_code(0);
+    desk.write("base.json", "");
+    let refused = desk
+        .tool(&["baseline", "save", "results", "base.json"])
+        .with_code(2);
+    assert!(refused.err.contains("is there already"), "{}", refused.err);
 }
