@@ -49,6 +49,11 @@ pub enum Command {
         after_help = "Examples:\n  scenario report results/gate/20260101T120000Z --open\n  scenario report nightly/report.json --out pages/nightly"
     )]
     Report(ReportArgs),
+    /// Draw the plots of a saved run as files: throughput, latency, GPU, scaling, Pareto, SLOs.
+    #[command(
+        after_help = "Examples:\n  scenario plot results/gate/20260101T120000Z\n  scenario plot results/gate/20260101T120000Z --only throughput --format svg"
+    )]
+    Plot(PlotArgs),
     /// Compare saved runs: each number, the difference with its interval, and what may be said of it.
     #[command(
         after_help = "Examples:\n  scenario compare results/gate/main results/gate/branch\n  scenario compare old/report.json new/report.json --fail-on worse --format markdown\n\nExits with 0; with 1 under --fail-on worse; with 3 when nothing is comparable."
@@ -288,6 +293,31 @@ pub enum BaselineAction {
         /// The baseline.
         file: PathBuf,
     },
+}
+
+/// `scenario plot`.
+#[derive(Clone, Debug, Args)]
+pub struct PlotArgs {
+    /// A folder of results, or its report.json.
+    #[arg(value_name = "RESULTS")]
+    pub results: PathBuf,
+    /// Only plots whose names begin so: `--only throughput,latency_heatmap`.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// What is written.
+    #[arg(long, value_enum, default_value_t = PlotFormat::Png)]
+    pub format: PlotFormat,
+    /// Where the files go, in place of `plots` beside the report.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// What a plot is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum PlotFormat {
+    Png,
+    Svg,
 }
 
 /// `scenario compare`.

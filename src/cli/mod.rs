@@ -11,6 +11,7 @@ mod results;
 mod saved;
 mod report;
 mod compare;
+mod plot;
 mod baseline;
 mod signals;
 mod quick;
@@ -56,6 +57,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Quick(args) => quick::quick(&args, &command, &console),
         Command::Report(args) => report::report(&args, &console),
         Command::Baseline(args) => baseline::baseline(&args, &console),
+        Command::Plot(args) => plot::plot(&args, &console),
         Command::Compare(args) => compare::compare_runs(&args, &console),
         Command::Check(args) => check::check(&args, &console),
         Command::Plan(args) => plan::plan(&args, &console),

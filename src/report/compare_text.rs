@@ -53,6 +53,9 @@ pub fn terminal(comparison: &Comparison, view: &View) -> String {
 pub fn markdown(comparison: &Comparison, view: &View) -> String {
     let (shown, hidden) = listed(comparison, view.verbose);
     let mut text = format!("## {}\n\n{}\n", title(comparison), tally(comparison));
+    if comparison.sides.iter().any(|side| side.simulated) {
+        text.push_str("\n- simulated");
+    }
     for note in &comparison.notes {
         text.push_str(&format!("\n- {note}"));
     }

@@ -16,6 +16,7 @@ pub mod charts;
 pub mod compare;
 pub mod compare_text;
 pub mod html;
+pub mod plots;
 pub mod terminal;
 pub mod ndjson;
 pub mod progress;

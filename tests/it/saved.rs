@@ -294,3 +294,143 @@ fn half_a_run_is_no_baseline() {
         .with_code(2);
     assert!(refused.err.contains("is there already"), "{}", refused.err);
 }
+
+// ---- plots -----------------------------------------------------------------------------------------------------------
+
+const TWO_LEVELS: &str = "{ levels: { users: [2, 4], requests: 20 } }";
+
+#[test]
+fn every_plot_of_the_suites_is_drawn_with_title_axes_and_legend() {
+    let desk = Desk::new();
+    desk.run(
+        &on_the_simulator(TWO_LEVELS, "slos: { ttft: P50 TTFT < 5s }\n"),
+        &[],
+    )
+    .with_code(0);
+    desk.tool(&["plot", "results", "--format", "svg"])
+        .with_code(0);
+    for (name, texts) in [
+        (
+            "throughput_m",
+            &[
+                "m - Throughput vs Concurrency (higher is better)",
+                "Throughput (Tokens/sec)",
+                "Concurrency (users)",
+                "engine",
+            ][..],
+        ),
+        (
+            "throughput_all_combined",
+            &["All Models &amp; Backends - Throughput Comparison (higher is better)"],
+        ),
+        (
+            "cross_model_comparison",
+            &[
+                "Peak Throughput by Model &amp; Backend (higher is better)",
+                "Duration (s)",
+            ],
+        ),
+        (
+            "latency_heatmap",
+            &["ENGINE - E2E Latency (seconds)", "Concurrency", "Model"],
+        ),
+        (
+            "gpu_comparison",
+            &["Peak GPU Utilization (higher is better)", "mean power (W)"],
+        ),
+        (
+            "scaling_efficiency",
+            &["Scaling Efficiency - TPS per Concurrent Request (higher is better)"],
+        ),
+        (
+            "summary_table",
+            &["Benchmark Results Summary (Peak Concurrency)", "Power (W)"],
+        ),
+        ("throughput_comparison", &["Throughput (tokens/sec)"]),
+        (
+            "latency_comparison",
+            &["Mean TTFT (lower is better)", "E2E (s)"],
+        ),
+        ("duration_comparison", &["Duration (s)"]),
+        ("gpu_utilization", &["GPU utilization (%)"]),
+        ("latency_histogram", &["E2E (ms)", "requests"]),
+        (
+            "gpu_timeseries_engine",
+            &[
+                "GPU Utilization",
+                "GPU Memory Used",
+                "GPU Power",
+                "GPU Temperature",
+            ],
+        ),
+        (
+            "performance_comparison",
+            &[
+                "LLM Inference Engine Performance Comparison",
+                "Peak GPU Memory (lower is better)",
+            ],
+        ),
+        (
+            "benchmark_results",
+            &[
+                "Throughput (requests/sec) (higher is better)",
+                "Concurrency Level",
+            ],
+        ),
+        (
+            "latency_c2",
+            &[
+                "Latency Comparison — Concurrency 2 (lower is better)",
+                "Latency (ms)",
+            ],
+        ),
+        (
+            "latency_c4",
+            &["Latency Comparison — Concurrency 4 (lower is better)"],
+        ),
+        (
+            "throughput_scaling",
+            &["Throughput Scaling: engine (higher is better)"],
+        ),
+        (
+            "latency_throughput_pareto",
+            &["P95 TTFT (ms)", "Throughput (tokens/sec)"],
+        ),
+        ("slo_heatmap", &["ttft"]),
+    ] {
+        let svg = std::fs::read_to_string(desk.path(&format!("results/plots/{name}.svg"))).unwrap();
+        for text in texts.iter().chain(&["simulated"]) {
+            assert!(svg.contains(text), "{name} does not say `{text}`");
+        }
+    }
+}
+
+#[test]
+fn plots_are_pictures_and_only_those_that_were_asked_for() {
+    let desk = Desk::new();
+    desk.run(&on_the_simulator(TWO_LEVELS, ""), &[])
+        .with_code(0);
+    let words = [
+        "plot",
+        "results",
+        "--only",
+        "throughput_m",
+        "--out",
+        "drawn",
+    ];
+    desk.tool(&words).with_code(0);
+    let files: Vec<_> = std::fs::read_dir(desk.path("drawn")).unwrap().collect();
+    assert_eq!(files.len(), 1);
+    let png = std::fs::read(desk.path("drawn/throughput_m.png")).unwrap();
+    assert!(png.starts_with(b"\x89PNG"));
+    let refused = desk
+        .tool(&["plot", "results", "--only", "thruput"])
+        .with_code(2);
+    assert!(
+        refused
+            .err
+            .contains("no plot is named `thruput`; there are throughput_m,"),
+        "{}",
+        refused.err
+    );
+}
