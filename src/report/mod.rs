@@ -15,6 +15,7 @@ pub mod markdown;
 pub mod charts;
 pub mod compare;
 pub mod compare_text;
+pub mod github;
 pub mod html;
 pub mod plots;
 pub mod terminal;

@@ -20,8 +20,8 @@ use scenario::plan::{
 use scenario::report::junit::Flavour;
 use scenario::report::model::{self, Environment, Gpu, Host, VerdictStatus};
 use scenario::report::{
-    Inputs, Report, RunEnding, Summary, View, build, charts, csv, html, json, junit, markdown,
-    ndjson, requests, schema, terminal,
+    Inputs, Report, RunEnding, Summary, View, build, charts, csv, github, html, json, junit,
+    markdown, ndjson, requests, schema, terminal,
 };
 use scenario::units::Moment;
 use scenario::verdict::{
@@ -387,6 +387,20 @@ fn whatever_is_quoted_ends_no_element_of_the_page() {
     let data = data.split("</script>").next().unwrap();
     let data: serde_json::Value = serde_json::from_str(data).unwrap();
     assert_eq!(data["charts"]["stages"][0]["slowest"][0]["prompt"], evil);
+}
+
+#[test]
+fn annotations_stand_on_the_lines_of_what_did_not_pass() {
+    let report = Example::new().report(RunEnding::default());
+    let told = github::annotations(&report);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "::error file=fixtures/reports/gate-example.yaml,line=8,title=ttft (simulated)::✗ vllm/code steady: P95 TTFT 1012ms, limit < 900ms (over by 12.4%25), n=1440, from the intended start",
+            "::warning file=fixtures/reports/gate-example.yaml,line=10,title=no-regression (simulated)::? vllm/chat steady: baseline: GPU differs (A100-SXM4-80GB vs H100)",
+        ]
+    );
 }
 
 #[test]

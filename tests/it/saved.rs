@@ -434,3 +434,29 @@ fn plots_are_pictures_and_only_those_that_were_asked_for() {
         refused.err
     );
 }
+
+// ---- CI --------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn in_github_actions_the_job_has_a_summary_and_annotations() {
+    let desk = Desk::new();
+    let page = desk.write("summary.md", "before\n");
+    let text = on_the_simulator(BRIEF, "slos: { ttft: P50 TTFT < 1us }\n");
+    let variables = [
+        ("GITHUB_ACTIONS", "true"),
+        ("GITHUB_STEP_SUMMARY", page.to_str().unwrap()),
+    ];
+    let ended = desk.start_run(&text, &[], &variables).end().with_code(1);
+    let line = text
+        .lines()
+        .position(|line| line.starts_with("slos:"))
+        .unwrap()
+        + 1;
+    let command = format!("::error file=trial.yaml,line={line},title=ttft (simulated)::✗ ");
+    assert!(ended.err.contains(&command), "{}", ended.err);
+    let summary = std::fs::read_to_string(&page).unwrap();
+    assert!(
+        summary.starts_with("before\n## trial: failed (simulated)"),
+        "{summary}"
+    );
+}
