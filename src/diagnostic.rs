@@ -94,6 +94,11 @@ impl Sources {
         &self.texts[id.0 as usize]
     }
 
+    /// Every text, in the order in which they were read.
+    pub fn iter(&self) -> impl Iterator<Item = &SourceText> {
+        self.texts.iter()
+    }
+
     /// Where a span begins, for people: line and column from 1, columns in characters.
     pub fn locate(&self, span: Span) -> Location {
         let source = self.get(span.source);

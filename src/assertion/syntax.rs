@@ -420,6 +420,21 @@ impl Assertion {
         self.left.has_baseline() || self.right.has_baseline()
     }
 
+    /// The same with numbers in base units in place of `baseline(…)`.
+    ///
+    /// # Errors
+    /// What `value` says of a measure that the baseline does not tell.
+    pub fn with_baseline<E>(
+        &self,
+        mut value: impl FnMut(&Measure) -> Result<f64, E>,
+    ) -> Result<Assertion, E> {
+        Ok(Assertion {
+            left: self.left.with_baseline(&mut value)?,
+            right: self.right.with_baseline(&mut value)?,
+            ..self.clone()
+        })
+    }
+
     /// The aggregate of its first measure as written in names: `p95`; empty when there is none.
     pub fn aggregate_name(&self) -> String {
         self.measures()
@@ -444,6 +459,32 @@ impl Expression {
             | Expression::Points(_)
             | Expression::Baseline(_) => {}
         }
+    }
+
+    fn with_baseline<E>(
+        &self,
+        value: &mut impl FnMut(&Measure) -> Result<f64, E>,
+    ) -> Result<Expression, E> {
+        Ok(match self {
+            Expression::Baseline(measure) => Expression::Number(value(measure)?),
+            Expression::Binary(operator, left, right) => Expression::Binary(
+                *operator,
+                Box::new(left.with_baseline(value)?),
+                Box::new(right.with_baseline(value)?),
+            ),
+            Expression::Extreme(extreme, parts) => Expression::Extreme(
+                *extreme,
+                parts
+                    .iter()
+                    .map(|part| part.with_baseline(value))
+                    .collect::<Result<_, E>>()?,
+            ),
+            Expression::Number(_)
+            | Expression::Quantity(..)
+            | Expression::Percent(_)
+            | Expression::Points(_)
+            | Expression::Measure(_) => self.clone(),
+        })
     }
 
     fn has_baseline(&self) -> bool {

@@ -44,6 +44,26 @@ pub enum Command {
         after_help = "Examples:\n  scenario quick http://localhost:8000 --users 16 --for 60s --slo \"P95 TTFT < 500ms\"\n  scenario quick http://localhost:8000 --rate 4/s --for 2m --slo \"error rate < 1%\" --save gate.yaml"
     )]
     Quick(QuickArgs),
+    /// Write the report of a saved run again: page, tables, JUnit; nothing is sent.
+    #[command(
+        after_help = "Examples:\n  scenario report results/gate/20260101T120000Z --open\n  scenario report nightly/report.json --out pages/nightly"
+    )]
+    Report(ReportArgs),
+    /// Draw the plots of a saved run as files: throughput, latency, GPU, scaling, Pareto, SLOs.
+    #[command(
+        after_help = "Examples:\n  scenario plot results/gate/20260101T120000Z\n  scenario plot results/gate/20260101T120000Z --only throughput --format svg"
+    )]
+    Plot(PlotArgs),
+    /// Compare saved runs: each number, the difference with its interval, and what may be said of it.
+    #[command(
+        after_help = "Examples:\n  scenario compare results/gate/main results/gate/branch\n  scenario compare old/report.json new/report.json --fail-on worse --format markdown\n\nExits with 0; with 1 under --fail-on worse; with 3 when nothing is comparable."
+    )]
+    Compare(CompareArgs),
+    /// Keep a saved run as a baseline for assertions like `P95 TTFT <= baseline + 10%`, or show one.
+    #[command(
+        after_help = "Examples:\n  scenario baseline save results/gate/20260101T120000Z baselines/gate.json\n  scenario baseline show baselines/gate.json\n\nThe scenario names it: baseline: { file: baselines/gate.json }"
+    )]
+    Baseline(BaselineArgs),
     /// Check scenario files: every mistake at once, nothing is sent.
     Check(CheckArgs),
     /// Show what a scenario would do: cells, stages, request counts, duration, samples for each percentile.
@@ -143,6 +163,9 @@ pub struct OutputArgs {
     /// Also write the summary as Markdown (for $GITHUB_STEP_SUMMARY).
     #[arg(long, value_name = "FILE")]
     pub summary_md: Option<PathBuf>,
+    /// Show report.html in the browser when the run is over.
+    #[arg(long)]
+    pub open: bool,
     /// Keep each output event's instant in requests.ndjson.
     #[arg(long)]
     pub record_events: bool,
@@ -224,6 +247,116 @@ pub struct QuickArgs {
     /// How results are told.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `scenario report`.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArgs {
+    /// A folder of results, or its report.json.
+    #[arg(value_name = "RESULTS")]
+    pub results: PathBuf,
+    /// Where the files go, in place of the folder that they are made from.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Show report.html in the browser.
+    #[arg(long)]
+    pub open: bool,
+    /// How much the summary on standard output tells.
+    #[arg(long, value_enum, default_value_t = SummaryMode::Full)]
+    pub summary: SummaryMode,
+    /// List passed SLOs and guards, too.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// `scenario baseline`.
+#[derive(Clone, Debug, Args)]
+pub struct BaselineArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: BaselineAction,
+}
+
+/// What to do with a baseline.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BaselineAction {
+    /// Keep the report of a saved run.
+    Save {
+        /// A folder of results, or its report.json.
+        results: PathBuf,
+        /// The file to write.
+        file: PathBuf,
+        /// Replace a file that is there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show what a baseline says, and what has to be the same for it to be used.
+    Show {
+        /// The baseline.
+        file: PathBuf,
+    },
+}
+
+/// `scenario plot`.
+#[derive(Clone, Debug, Args)]
+pub struct PlotArgs {
+    /// A folder of results, or its report.json.
+    #[arg(value_name = "RESULTS")]
+    pub results: PathBuf,
+    /// Only plots whose names begin so: `--only throughput,latency_heatmap`.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// What is written.
+    #[arg(long, value_enum, default_value_t = PlotFormat::Png)]
+    pub format: PlotFormat,
+    /// Where the files go, in place of `plots` beside the report.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// What a plot is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum PlotFormat {
+    Png,
+    Svg,
+}
+
+/// `scenario compare`.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArgs {
+    /// Folders of results, or their report.json; all are compared with the first.
+    #[arg(required = true, num_args = 2.., value_name = "RESULTS")]
+    pub results: Vec<PathBuf>,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = CompareFormat::Text)]
+    pub format: CompareFormat,
+    /// Where it is written, in place of standard output.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// What makes the exit code 1.
+    #[arg(long, value_enum)]
+    pub fail_on: Option<FailOn>,
+    /// List every row, also those that show no difference.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// How a comparison is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum CompareFormat {
+    Text,
+    Markdown,
+    Json,
+    Html,
+}
+
+/// What makes a comparison fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Any number is shown to be worse.
+    Worse,
 }
 
 /// `scenario check`.

@@ -8,6 +8,11 @@ mod file;
 mod run;
 mod watch;
 mod results;
+mod saved;
+mod report;
+mod compare;
+mod plot;
+mod baseline;
 mod signals;
 mod quick;
 mod check;
@@ -51,6 +56,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Run(args) => run::run(&args, &command, &console),
         Command::Quick(args) => quick::quick(&args, &command, &console),
+        Command::Report(args) => report::report(&args, &console),
+        Command::Baseline(args) => baseline::baseline(&args, &console),
+        Command::Plot(args) => plot::plot(&args, &console),
+        Command::Compare(args) => compare::compare_runs(&args, &console),
         Command::Check(args) => check::check(&args, &console),
         Command::Plan(args) => plan::plan(&args, &console),
         Command::Mock(args) => mock::mock(&args, &console),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::report::{self, Report, View};
+use crate::report::charts::Charts;
+use crate::report::{self, Report, View, html};
 
 /// Where results go.
 #[derive(Clone, Debug)]
@@ -43,9 +44,24 @@ impl Results {
                 .find(|path| !path.exists())
                 .unwrap_or(wanted),
         };
-        std::fs::create_dir_all(&folder)
+        Results::at(&folder)
+    }
+
+    /// The results in this folder, which is made where it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(super) fn at(folder: &Path) -> anyhow::Result<Results> {
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
+        std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
-        Ok(Results { folder })
+        Ok(Results {
+            folder: folder.to_owned(),
+        })
     }
 
     /// The folder.
@@ -98,6 +114,18 @@ impl Results {
             self.replace(name, |file| file.write_all(text.as_bytes()))?;
         }
         Ok(())
+    }
+
+    /// Writes the page, and what its charts are drawn from.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) fn write_page(&self, report: &Report, charts: &Charts) -> anyhow::Result<()> {
+        self.replace("charts.json", |file| {
+            Ok(serde_json::to_writer(file, charts)?)
+        })?;
+        let page = html::render(report, charts);
+        self.replace("report.html", |file| file.write_all(page.as_bytes()))
     }
 }
 

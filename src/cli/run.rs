@@ -1,6 +1,6 @@
 //! `scenario run`: load, plan, run, judge, report.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use super::args::{InconclusiveMode, OutputArgs, ProgressMode, RunArgs, SummaryMode};
@@ -16,7 +16,7 @@ use crate::plan::{HeaderValue, Plan};
 use crate::report::ndjson::RequestLog;
 use crate::report::progress::{Mode, Progress};
 use crate::report::requests::{Names, rows};
-use crate::report::{RunEnding, Summary, View, csv, markdown, model, terminal};
+use crate::report::{RunEnding, Summary, View, charts, csv, github, markdown, model, terminal};
 use crate::run::{self, Interrupt, World};
 use crate::telemetry::host_facts;
 
@@ -162,6 +162,8 @@ pub(super) fn execute(
     };
     let report = frame.report(&seen, &mut known, ending);
     results.write(&report, &view)?;
+    let charts = charts::charts(&report, seen.iter().filter_map(CellResult::observations));
+    results.write_page(&report, &charts)?;
     let names = Names::of(plan);
     results.replace("requests.csv", |file| {
         csv::requests(
@@ -175,16 +177,40 @@ pub(super) fn execute(
     if let Some(path) = &output.summary_md {
         std::fs::write(path, markdown::render(&report, &view))?;
     }
+    if let Some(path) = environment("GITHUB_STEP_SUMMARY") {
+        add_to_step_summary(&path, &markdown::render(&report, &view), console);
+    }
+    if environment("GITHUB_ACTIONS").as_deref() == Some("true") {
+        // Standard error: the runner reads commands there, too, and data stays data.
+        let annotations = github::annotations(&report);
+        annotations.lines().for_each(|line| console.talk(line));
+    }
     if output.summary != SummaryMode::None {
         console.data(&terminal::render(&report, &view));
         console.data(&format!(
             "report: {}",
-            results.folder().join("report.json").display()
+            results.folder().join("report.html").display()
         ));
+    }
+    if output.open {
+        super::report::open(&results.folder().join("report.html"), console);
     }
     match trouble {
         Some(error) => Err(error),
         None => Ok(exit(&report)),
+    }
+}
+
+/// Adds to the page of the job; a page that cannot be written ends no run.
+fn add_to_step_summary(path: &str, text: &str, console: &Console) {
+    let mut options = std::fs::OpenOptions::new();
+    let added = options
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    if let Err(error) = added {
+        console.talk(&format!("cannot write the step summary `{path}`: {error}"));
     }
 }
 

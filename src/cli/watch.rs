@@ -13,7 +13,7 @@ use crate::report::progress::{Progress, ProgressUpdate};
 use crate::report::{self, Inputs, Report, RunEnding, View, model};
 use crate::run::{Snapshot, Watcher};
 use crate::units::Moment;
-use crate::verdict::{self, Judged, StageMeasurements};
+use crate::verdict::{self, Baseline, Judged, StageMeasurements};
 
 /// Recent requests that the live view tells of.
 const RECENT: Duration = Duration::from_secs(10);
@@ -67,6 +67,16 @@ pub(super) struct Known {
     runs: usize,
     measurements: Vec<StageMeasurements>,
     judged: Judged,
+}
+
+impl Known {
+    /// Nothing is known, and assertions with `baseline` are about this.
+    fn against(baseline: Option<Baseline>) -> Known {
+        Known {
+            judged: Judged::against(baseline),
+            ..Known::default()
+        }
+    }
 }
 
 impl Known {
@@ -131,7 +141,7 @@ impl<'a> Watch<'a> {
             stage: 0,
             sent: VecDeque::new(),
             ended: BTreeMap::new(),
-            known: Known::default(),
+            known: Known::against(super::baseline::of(frame.plan)),
             trouble: None,
         }
     }

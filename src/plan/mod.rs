@@ -21,12 +21,14 @@ pub mod samples;
 pub mod presets;
 pub mod codes;
 
+pub use crate::spec::{Absence, Fingerprint};
 pub use arrivals::{
     Arrival, ArrivalCurve, Arrivals, Process, RampShape, RateForm, RatePiece, load_seed,
 };
 pub use resolve::{PlanOptions, distinct, mistakes, plan};
 pub use users::{UserChange, UserChanges, UserCurve, UserExtent, UserPiece};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,9 +70,24 @@ pub struct Plan {
     pub smoke: bool,
     /// SLO ids whose every cell was deselected, with the reason.
     pub skipped_slos: Vec<(String, String)>,
+    /// The earlier report that assertions with `baseline` are about.
+    pub baseline: Option<BaselinePlan>,
     /// What of the SLOs is not judged without being wrong: an instance that is its own reference, a reference that is not in
     /// the matrix.
     pub notes: Vec<String>,
+}
+
+/// The earlier report that assertions with `baseline` are about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BaselinePlan {
+    /// The report; a relative path starts from the scenario file.
+    pub file: PathBuf,
+    /// What happens if the report, a cell or a number is missing; `None`: a warning at a terminal, a failure in CI.
+    pub missing: Option<Absence>,
+    /// What happens if it was measured on something else; `None` likewise.
+    pub mismatch: Option<Absence>,
+    /// What must be the same.
+    pub must_match: Vec<Fingerprint>,
 }
 
 /// One run of one cell.

@@ -7,9 +7,9 @@ use super::loads::{Expanded, LoadContext, expand};
 use super::matrix::{Combination, combinations, order, select};
 use super::prompts::LoadedSet;
 use super::{
-    BackendKind, Cell, GoodputBound, Guard, Guards, Level, Model, Plan, Planned, RateForm,
-    RunLimits, Schedule, TelemetryPlan, backends, describe, digest, prompts, requests, samples,
-    slos,
+    BackendKind, BaselinePlan, Cell, Fingerprint, GoodputBound, Guard, Guards, Level, Model, Plan,
+    Planned, RateForm, RunLimits, Schedule, TelemetryPlan, backends, describe, digest, prompts,
+    requests, samples, slos,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{
@@ -235,6 +235,7 @@ impl<'a> Resolver<'a> {
             telemetry: self.telemetry(),
             limits: run.map(limits).unwrap_or_default(),
             smoke: self.options.smoke,
+            baseline: self.baseline(),
             skipped_slos: skipped,
             notes,
         }
@@ -251,6 +252,27 @@ impl<'a> Resolver<'a> {
                 .map_or(SAMPLING, |every| every.value),
             engine: engine != Some(EngineTelemetry::Off),
         }
+    }
+
+    fn baseline(&self) -> Option<BaselinePlan> {
+        let written = self.spec.baseline.as_ref()?;
+        let folder = self.sources.directory(written.file.span.source);
+        let all = || {
+            vec![
+                Fingerprint::Gpu,
+                Fingerprint::Model,
+                Fingerprint::Load,
+                Fingerprint::Engine,
+            ]
+        };
+        Some(BaselinePlan {
+            file: folder.join(&written.file.value),
+            missing: written.missing.as_ref().map(|absence| absence.value),
+            mismatch: written.mismatch.as_ref().map(|absence| absence.value),
+            must_match: written.must_match.as_ref().map_or_else(all, |some| {
+                some.iter().map(|fingerprint| fingerprint.value).collect()
+            }),
+        })
     }
 
     // ---- what is wrong whichever cells run ----

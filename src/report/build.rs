@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::model::{
     Category, Cell, CellRun, CellStatus, Client, Counts, Engine, Environment, Event, Failures, Lag,
-    Metric, Place, Reason, Report, SCHEMA, Scenario, Stage, StageNumbers, StageRepeat, StateCounts,
-    Status, Value, Verdict, VerdictRepeat, VerdictStatus,
+    Metric, Place, Reason, Report, SCHEMA, Scenario, SourceFile, Stage, StageNumbers, StageRepeat,
+    StateCounts, Status, Value, Verdict, VerdictRepeat, VerdictStatus,
 };
 use super::rerun::Ids;
 use super::wording::{percent, rounded};
@@ -99,6 +99,14 @@ pub fn build(inputs: &Inputs) -> Report {
         cells,
         counts: counts(&verdicts),
         verdicts,
+        sources: inputs
+            .sources
+            .iter()
+            .map(|source| SourceFile {
+                path: source.path.display().to_string(),
+                text: source.text.to_string(),
+            })
+            .collect(),
     }
 }
 
@@ -384,6 +392,8 @@ fn stage_of(inputs: &Inputs, (cell, index): (usize, usize), planned: &plan::Stag
         name: planned.name.clone(),
         measured: planned.measured,
         open_loop: is_open_loop(&inputs.plan.cells[cell], index),
+        users: planned.users,
+        rate: planned.rate.map(|rate| rate.per_second()),
         prompts_reused: planned.prompts_reused,
         failures: failures(inputs, (cell, index), planned.measured),
         numbers,
@@ -522,6 +532,11 @@ fn numbers_of(measured: &StageMeasurements) -> StageNumbers {
             })
             .collect(),
         books: measured.books,
+        tenths: measured
+            .spreads
+            .iter()
+            .map(|spread| (spread.statistic.clone(), spread.parts.clone()))
+            .collect(),
     }
 }
 
@@ -597,6 +612,7 @@ fn median_of(repeats: &[StageRepeat]) -> StageNumbers {
         metrics: median_metrics(&all.iter().map(|one| &one.metrics).collect::<Vec<_>>()),
         categories,
         books: all.iter().fold(None, |worst, one| larger(worst, one.books)),
+        tenths: BTreeMap::new(),
     }
 }
 

@@ -12,9 +12,16 @@ pub mod json;
 pub mod junit;
 pub mod csv;
 pub mod markdown;
+pub mod charts;
+pub mod compare;
+pub mod compare_text;
+pub mod github;
+pub mod html;
+pub mod plots;
 pub mod terminal;
 pub mod ndjson;
 pub mod progress;
+mod colours;
 mod wording;
 mod rerun;
 

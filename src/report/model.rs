@@ -50,6 +50,18 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// Verdicts by state.
     pub counts: Counts,
+    /// The user's files as they were read, so that a verdict can be shown where it was written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceFile>,
+}
+
+/// A file of the user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SourceFile {
+    /// Its path, as the user wrote it.
+    pub path: String,
+    /// Its text.
+    pub text: String,
 }
 
 /// How a run ended.
@@ -272,6 +284,12 @@ pub struct Stage {
     /// Requests leave at planned instants, and latencies are judged and shown from those.
     #[serde(default)]
     pub open_loop: bool,
+    /// Closed loop: its users at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<u32>,
+    /// Open loop: its rate at its end, in requests (of conversations: sessions) per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
     /// Its prompts were used before in this cell, or repeat in it.
     pub prompts_reused: bool,
     /// Its numbers; `null` when it never began.
@@ -339,6 +357,10 @@ pub struct StageNumbers {
     pub categories: Vec<Category>,
     /// In-flight time against request time in the window: the relative difference, which should be 0.
     pub books: Option<f64>,
+    /// The statistics that are compared in each tenth of the window: what their spread is told from. Of several repeats each
+    /// has its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tenths: BTreeMap<String, Vec<f64>>,
 }
 
 /// The metrics of one category.

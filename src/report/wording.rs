@@ -124,13 +124,16 @@ pub(super) fn statistic(metric: &Metric, stat: &str) -> Option<f64> {
 
 /// A statistic with its unit: `312ms`, `1.49s`, `97%`, `381 W`.
 pub(super) fn quantity(metric: &Metric, stat: &str) -> Option<String> {
-    let value = statistic(metric, stat)?;
-    Some(match metric.unit.as_str() {
+    Some(in_unit(statistic(metric, stat)?, &metric.unit))
+}
+
+/// A value in a canonical unit; shares have none.
+pub(super) fn in_unit(value: f64, unit: &str) -> String {
+    match unit {
         "" | "%" => percent(value),
-        "ms" => format!("{}ms", rounded(value)),
-        "s" => format!("{}s", rounded(value)),
+        "ms" | "s" => format!("{}{unit}", rounded(value)),
         unit => format!("{} {unit}", rounded(value)),
-    })
+    }
 }
 
 /// Three significant digits, and all digits of a whole number: `0.00412`, `4.12`, `41.2`, `412`, `4123`.
@@ -177,6 +180,26 @@ pub(super) fn short_ids(report: &Report) -> Vec<String> {
             said.join("/")
         })
         .collect()
+}
+
+/// The cells of a verdict by what makes them differ.
+pub(super) fn short_cells(report: &Report, verdict: &Verdict) -> String {
+    let cells = report.cells.iter().zip(short_ids(report));
+    let said: Vec<String> = cells
+        .filter(|(cell, _)| verdict.cells.contains(&cell.id))
+        .map(|(_, short)| short)
+        .collect();
+    said.join(", ")
+}
+
+/// How long something took: `42 s`, `16 min 12 s`, `2 h 42 min`.
+pub(super) fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, _) => format!("{} s", rounded(seconds)),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
 }
 
 /// Kinds of failures that are told of each stage.
@@ -307,7 +330,8 @@ pub(super) fn client(report: &Report) -> Option<String> {
     Some(said.join(", "))
 }
 
-fn time(ms: f64) -> String {
+/// Milliseconds for people: `377 µs`, `1.4 ms`.
+pub(super) fn time(ms: f64) -> String {
     if ms < 1.0 {
         format!("{} µs", rounded(ms * 1e3))
     } else {

@@ -1169,7 +1169,7 @@ words! {
     pub enum Absence {
         /// A warning.
         Warn = "warn",
-        /// The verdict fails.
+        /// The verdict is inconclusive and counts: the run exits with 3.
         Fail = "fail",
         /// The verdict is skipped.
         Skip = "skip",

@@ -138,7 +138,9 @@ fn evaluate_as_seen(
     samples: SampleRule,
 ) -> Told {
     if assertion.needs_baseline() {
-        return Told::without_numbers(no_data("the baseline is not available yet"));
+        return Told::without_numbers(no_data(
+            "baseline: the scenario names no report (`baseline: { file: … }`)",
+        ));
     }
     let measures = assertion.measures();
     let mut measured = Vec::with_capacity(measures.len());

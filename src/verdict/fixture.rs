@@ -216,6 +216,7 @@ pub(super) fn plan(cells: Vec<Cell>, assertions: &[&str]) -> Plan {
         },
         limits: RunLimits::default(),
         smoke: false,
+        baseline: None,
         deselected: Vec::new(),
         skipped_slos: Vec::new(),
         notes: Vec::new(),

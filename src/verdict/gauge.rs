@@ -102,8 +102,8 @@ fn combine(metric: &str, values: &[f64]) -> f64 {
     }
 }
 
-/// The unit of a series in base units: clocks come in MHz.
-fn to_base(metric: &str, value: f64) -> f64 {
+/// A sample of a series in base units: clocks come in MHz.
+pub fn to_base(metric: &str, value: f64) -> f64 {
     match metric {
         "gpu.sm_clock" => value * 1e6,
         _ => value,

@@ -2,8 +2,10 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::baseline::{Baseline, Unusable};
 use super::evaluate::{SampleRule, Told, evaluate};
 use super::guards::{GuardTold, guards};
 use super::measure::{Rules, follows_clock, no_data};
@@ -11,7 +13,7 @@ use super::slice::{Slice, Sorted};
 use super::{RepeatVerdict, State, Status, Verdict};
 use crate::assertion::Assertion;
 use crate::observation::{CellResult, Ending, NotRun, Observations};
-use crate::plan::{Cell, Level, Plan, RepeatsMust, Scope, Slo, SloInstance};
+use crate::plan::{Absence, Cell, Level, Plan, RepeatsMust, Scope, Slo, SloInstance};
 use crate::units::{Moment, format_duration, trim_float};
 
 /// What one guard said in each repeat.
@@ -24,6 +26,18 @@ pub struct Judged {
     guards: BTreeMap<(usize, u32, usize), Vec<GuardTold>>,
     /// By the numbers of the SLO and of its instance, and by repeat.
     told: BTreeMap<(usize, usize, u32), Told>,
+    /// The earlier report that assertions with `baseline` are about.
+    baseline: Option<Arc<Baseline>>,
+}
+
+impl Judged {
+    /// Nothing has been judged, and this is the baseline.
+    pub fn against(baseline: Option<Baseline>) -> Judged {
+        Judged {
+            baseline: baseline.map(Arc::new),
+            ..Judged::default()
+        }
+    }
 }
 
 /// The runs of a plan.
@@ -31,6 +45,7 @@ struct Runs<'a> {
     plan: &'a Plan,
     results: BTreeMap<(usize, u32), &'a CellResult>,
     sorted: BTreeMap<(usize, u32), OnceCell<Sorted<'a>>>,
+    baseline: Option<Arc<Baseline>>,
 }
 
 /// Judges every SLO and every guard. A run that is missing from `results` is inconclusive, never a pass.
@@ -40,7 +55,7 @@ pub fn judge(plan: &Plan, results: &[CellResult]) -> Vec<Verdict> {
 
 /// As [`judge()`], where `judged` holds what the same runs, or the first of them, have given before.
 pub fn judge_more(plan: &Plan, results: &[CellResult], judged: &mut Judged) -> Vec<Verdict> {
-    let runs = Runs::new(plan, results);
+    let runs = Runs::new(plan, results, judged.baseline.clone());
     runs.guard(judged);
     let mut verdicts = Vec::new();
     for (number, slo) in plan.slos.iter().enumerate() {
@@ -105,7 +120,7 @@ fn not_run(why: &NotRun) -> State {
 }
 
 impl<'a> Runs<'a> {
-    fn new(plan: &'a Plan, results: &'a [CellResult]) -> Runs<'a> {
+    fn new(plan: &'a Plan, results: &'a [CellResult], baseline: Option<Arc<Baseline>>) -> Runs<'a> {
         let by_run = |result: &CellResult| (result.run().cell, result.run().repeat);
         Runs {
             plan,
@@ -117,6 +132,7 @@ impl<'a> Runs<'a> {
                 .iter()
                 .map(|result| (by_run(result), OnceCell::new()))
                 .collect(),
+            baseline,
         }
     }
 
@@ -179,6 +195,7 @@ impl<'a> Runs<'a> {
             })
             .collect();
         let chosen = deciding(&told, slo.repeats_must).clone();
+        let unusable = (0..repeats).find_map(|repeat| self.baselined(slo, instance, repeat)?.err());
         let follows = instance
             .assertion
             .measures()
@@ -189,7 +206,10 @@ impl<'a> Runs<'a> {
             text: instance.text.clone(),
             normal: instance.assertion.normal(),
             name: name(&slo.id, &instance.assertion, instance),
-            level: slo.level,
+            level: match unusable {
+                Some(unusable) if unusable.then == Absence::Warn => Level::Warn,
+                _ => slo.level,
+            },
             scope: instance.scope.clone(),
             state: chosen.state,
             observed: chosen.observed,
@@ -246,6 +266,12 @@ impl<'a> Runs<'a> {
             Ok(slices) => slices,
             Err(state) => return Told::without_numbers(state),
         };
+        let baselined = match self.baselined(slo, instance, repeat) {
+            Some(Ok(baselined)) => Some(baselined),
+            Some(Err(unusable)) => return Told::without_numbers(unusable.state()),
+            None => None,
+        };
+        let instance = baselined.as_ref().unwrap_or(instance);
         let rules = Rules {
             count: slo.count,
             clock: slo.clock,
@@ -278,6 +304,30 @@ impl<'a> Runs<'a> {
             Some((slice, ending)) => after_early_end(slo, instance, slice, ending, told),
             None => told,
         }
+    }
+
+    /// The instance with the numbers of the baseline, or why there are none; `None` if it asks for none.
+    fn baselined(
+        &self,
+        slo: &Slo,
+        instance: &SloInstance,
+        repeat: u32,
+    ) -> Option<Result<SloInstance, Unusable>> {
+        if !instance.assertion.needs_baseline() {
+            return None;
+        }
+        let baseline = self.baseline.as_ref()?;
+        let (cell, stage) = (
+            *instance.scope.cells.first()?,
+            *instance.scope.stages.first()?,
+        );
+        let seen = match self.results.get(&(cell, repeat)) {
+            Some(CellResult::Measured(seen)) => Some(&**seen),
+            _ => None,
+        };
+        let clock = slo.clock.or_else(|| self.default_clock(instance));
+        let cell = &self.plan.cells[cell];
+        Some(baseline.applied(instance, cell, seen, &cell.stages[stage].name, clock))
     }
 
     /// What each measure is taken over in one repeat, or why it cannot be.

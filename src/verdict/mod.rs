@@ -6,6 +6,7 @@
 //! [`stages()`] measures every stage of one run for reports; [`judge()`] gives one verdict for each SLO in each of its scopes and one
 //! for each guard; [`status`] says what the exit code says; [`abort()`] tells a running cell whether a rule stops it.
 
+pub mod baseline;
 pub mod judge;
 pub mod evaluate;
 pub mod guards;
@@ -13,11 +14,14 @@ pub mod abort;
 pub mod stages;
 pub mod measure;
 pub mod gauge;
+pub mod spread;
 pub mod statistics;
 pub mod slice;
 
 pub use abort::{Progress, abort};
+pub use baseline::{Baseline, BaselineStage};
 pub use judge::{Judged, judge, judge_more, status};
+pub use spread::Spread;
 pub use stages::stages;
 
 use std::time::Duration;
@@ -183,6 +187,8 @@ pub struct StageMeasurements {
     pub categories: Vec<(String, Vec<MetricStats>)>,
     /// ∫ in-flight dt against Σ request time inside the window: relative difference; `None` without a window.
     pub books: Option<f64>,
+    /// How much the statistics that are compared would change from run to run, as far as one run tells.
+    pub spreads: Vec<Spread>,
 }
 
 /// Requests by outcome.

@@ -10,6 +10,7 @@ use super::measure::{
     standard_deviation,
 };
 use super::slice::{Slice, Sorted};
+use super::spread::spreads;
 use super::statistics::{linear, nearest_rank, order_interval};
 use super::{Counts, MetricStats, StageMeasurements, State};
 use crate::assertion::{Aggregate, Kind, Metric, Percentile, metrics};
@@ -68,6 +69,11 @@ fn stage<'a>(slice: &Slice<'a>, sorted: &Sorted<'a>) -> StageMeasurements {
         metrics,
         categories,
         books: window.map(|(from, to)| gauge::books(slice, from, to)),
+        spreads: if slice.cell.stages[slice.stage].measured {
+            spreads(slice)
+        } else {
+            Vec::new()
+        },
     }
 }
 

@@ -71,6 +71,13 @@ pub fn binomial_cdf(k: u64, n: u64, p: f64) -> f64 {
     incomplete_beta((n - k) as f64, k as f64 + 1.0, 1.0 - p)
 }
 
+/// The value that Student's t with `freedom` degrees passes with probability `tail`.
+pub fn student_quantile(tail: f64, freedom: f64) -> f64 {
+    // P(|T| > t) is the incomplete beta function of f / (f + t²).
+    let share = beta_quantile(freedom / 2.0, 0.5, 2.0 * tail);
+    (freedom * (1.0 - share) / share).sqrt()
+}
+
 fn beta_quantile(a: f64, b: f64, q: f64) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..80 {
@@ -154,6 +161,18 @@ mod tests {
         assert!(close(binomial_cdf(5, 10, 0.5), 0.623_046_875));
         assert!(close(binomial_cdf(0, 10, 0.1), 0.348_678_44));
         assert_eq!(binomial_cdf(10, 10, 0.5), 1.0);
+    }
+
+    #[test]
+    fn quantiles_of_student_are_those_of_the_tables() {
+        for (tail, freedom, expected) in [
+            (0.025, 9.0, 2.2622),
+            (0.025, 18.0, 2.1009),
+            (0.0005, 18.0, 3.9216),
+            (0.025, 1e6, 1.95996),
+        ] {
+            assert!(close(student_quantile(tail, freedom), expected));
+        }
     }
 
     #[test]

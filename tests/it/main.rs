@@ -17,3 +17,5 @@ mod tls;
 mod cli;
 mod scenarios;
 mod readme;
+mod saved;
+mod compare;

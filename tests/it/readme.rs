@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::tool::Desk;
+use crate::tool::{Desk, on_the_simulator};
 
 fn document(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -69,7 +69,9 @@ fn every_command_in_the_readme_is_one() {
                 }
             }
             // Their words are read before anything else is, and nothing answers there.
-            "quick" | "mock" => words.push("--help".to_owned()),
+            "quick" | "mock" | "report" | "plot" | "compare" | "baseline" => {
+                words.push("--help".to_owned())
+            }
             _ => {}
         }
         let ended = desk.tool(&words);
@@ -152,4 +154,31 @@ fn the_changelog_has_a_heading_for_this_version() {
         changelog.lines().any(|line| line.starts_with(&heading)),
         "{heading}"
     );
+}
+
+#[test]
+fn the_action_and_the_gitlab_template_say_what_the_tool_understands() {
+    let desk = Desk::new();
+    for (file, line) in [
+        ("action.yml", "run: scenario run $FILES --out"),
+        ("docs/ci/gitlab.yml", "- scenario run $SCENARIOS --out"),
+    ] {
+        let text = document(file);
+        let parsed: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+        assert!(parsed.is_mapping(), "{file}");
+        let line = text.lines().find(|one| one.contains(line));
+        let line = line.unwrap_or_else(|| panic!("{file} does not run a scenario"));
+        let command = line.split_once("scenario run").unwrap().1;
+        let written = command
+            .replace("$FILES", "quick.yaml")
+            .replace("$SCENARIOS", "quick.yaml")
+            .replace("$ARGUMENTS", "--repeats 3");
+        desk.write(
+            "quick.yaml",
+            &on_the_simulator("{ levels: { users: [1], requests: 3 } }", ""),
+        );
+        let mut words = words(&format!("run{written}"));
+        words.push("--dry-run".to_owned());
+        desk.tool(&words).with_code(0);
+    }
 }

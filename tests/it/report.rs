@@ -20,8 +20,8 @@ use scenario::plan::{
 use scenario::report::junit::Flavour;
 use scenario::report::model::{self, Environment, Gpu, Host, VerdictStatus};
 use scenario::report::{
-    Inputs, Report, RunEnding, Summary, View, build, csv, json, junit, markdown, ndjson, requests,
-    schema, terminal,
+    Inputs, Report, RunEnding, Summary, View, build, charts, csv, github, html, json, junit,
+    markdown, ndjson, requests, schema, terminal,
 };
 use scenario::units::Moment;
 use scenario::verdict::{
@@ -343,6 +343,82 @@ fn summary_csv_and_markdown_of_the_golden_report() {
         format!("{FOLDER}/gate-example.md"),
         &markdown::render(&report, &view),
     );
+}
+
+// ---- the page --------------------------------------------------------------------------------------------------------
+
+fn page(example: &Example) -> String {
+    let report = example.report(RunEnding::default());
+    html::render(&report, &charts::charts(&report, &example.observations))
+}
+
+#[test]
+fn the_page_asks_for_nothing_and_says_the_verdict_first() {
+    let page = page(&Example::new());
+    for asks in [" src=", "<link rel=\"stylesheet\"", "@import", "url("] {
+        let own = page.split("<script>").next().unwrap();
+        assert!(!own.contains(asks), "{asks}");
+    }
+    let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}"));
+    assert!(place("<strong>failed</strong>") < place("<h2 id=\"verdicts-title\">"));
+    assert!(place("<h2 id=\"verdicts-title\">") < place("<h2 id=\"results-title\">"));
+    assert!(page.contains("P95 TTFT 1012ms, limit &lt; 900ms"));
+}
+
+#[test]
+fn the_page_marks_the_line_of_a_failed_slo_in_the_scenario() {
+    let page = page(&Example::new());
+    let source = page.split("<ol class=\"source\"").nth(1).unwrap();
+    let failed = source.lines().find(|line| line.contains("class=\"fail\""));
+    assert!(failed.unwrap().contains("✗ 1 of 2 fail"), "{failed:?}");
+}
+
+#[test]
+fn whatever_is_quoted_ends_no_element_of_the_page() {
+    let mut example = Example::new();
+    let evil = "</script><script>alert(1)</script><!--";
+    example.plan.name = evil.to_owned();
+    for record in &mut example.observations[0].records {
+        record.prompt = evil.into();
+    }
+    let page = page(&example);
+    assert!(!page.contains(evil));
+    let data = page.split("id=\"report-data\">").nth(1).unwrap();
+    let data = data.split("</script>").next().unwrap();
+    let data: serde_json::Value = serde_json::from_str(data).unwrap();
+    assert_eq!(data["charts"]["stages"][0]["slowest"][0]["prompt"], evil);
+}
+
+#[test]
+fn annotations_stand_on_the_lines_of_what_did_not_pass() {
+    let report = Example::new().report(RunEnding::default());
+    let told = github::annotations(&report);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "::error file=fixtures/reports/gate-example.yaml,line=8,title=ttft (simulated)::✗ vllm/code steady: P95 TTFT 1012ms, limit < 900ms (over by 12.4%25), n=1440, from the intended start",
+            "::warning file=fixtures/reports/gate-example.yaml,line=10,title=no-regression (simulated)::? vllm/chat steady: baseline: GPU differs (A100-SXM4-80GB vs H100)",
+        ]
+    );
+}
+
+#[test]
+fn a_page_grows_with_stages_and_not_with_requests() {
+    let mut example = Example::new();
+    let few = page(&example).len();
+    let request = conformance_request();
+    for seen in &mut example.observations {
+        seen.records = (0..2_500)
+            .map(|index| RequestRecord {
+                index,
+                ..request.clone()
+            })
+            .collect();
+    }
+    let many = page(&example).len();
+    assert!(many < few + 100_000, "{few} → {many} bytes");
+    assert!(many < 5_000_000, "{many} bytes of 10 000 requests");
 }
 
 #[test]
@@ -676,6 +752,7 @@ fn plan(path: String) -> Plan {
         (BackendKind::Sglang, "code"),
     ];
     Plan {
+        baseline: None,
         deselected: Vec::new(),
         name: "gate-example".into(),
         description: Some("Gate of two engines".into()),
@@ -927,6 +1004,7 @@ fn measured(cell: usize, p95: f64) -> StageMeasurements {
         ],
         categories: Vec::new(),
         books: Some(0.0004),
+        spreads: Vec::new(),
     }
 }
 

@@ -138,6 +138,8 @@ fn quiet(mut command: Command) -> Command {
     command.env("COLUMNS", "120").stdin(Stdio::null());
     for variable in [
         "CI",
+        "GITHUB_ACTIONS",
+        "GITHUB_STEP_SUMMARY",
         "NO_COLOR",
         "SCENARIO_MOCK_API_KEY",
         "SCENARIO_RECORDED_GPU",

@@ -1,0 +1,43 @@
+//! `scenario compare`: saved runs side by side.
+
+use anyhow::Context;
+
+use super::args::{CompareArgs, CompareFormat, FailOn};
+use super::console::Console;
+use super::exit::Exit;
+use super::saved;
+use crate::report::View;
+use crate::report::compare::{Finding, compare};
+use crate::report::compare_text::{html, json, markdown, terminal};
+
+pub(super) fn compare_runs(args: &CompareArgs, console: &Console) -> anyhow::Result<Exit> {
+    let sides = args
+        .results
+        .iter()
+        .map(|path| Ok((path.display().to_string(), saved::read(path)?.report)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let comparison = compare(&sides);
+    let view = View {
+        width: console.width(),
+        colour: console.color,
+        verbose: args.verbose,
+        ..View::default()
+    };
+    let text = match args.format {
+        CompareFormat::Text => terminal(&comparison, &view),
+        CompareFormat::Markdown => markdown(&comparison, &view),
+        CompareFormat::Json => json(&comparison, &view),
+        CompareFormat::Html => html(&comparison, &view),
+    };
+    match &args.out {
+        Some(path) => std::fs::write(path, text)
+            .with_context(|| format!("cannot write `{}`", path.display()))?,
+        None => console.data(text.trim_end_matches('\n')),
+    }
+    let worse = comparison.count(Finding::Worse) > 0;
+    Ok(match args.fail_on {
+        Some(FailOn::Worse) if worse => Exit::Failed,
+        _ if comparison.intervals == 0 => Exit::Inconclusive,
+        _ => Exit::Passed,
+    })
+}

@@ -1,0 +1,557 @@
+//! What there is to draw beyond the report: distributions, series over time, the slowest requests. Everything is brought down
+//! to a size that does not grow with the run, and written as `charts.json`, so that pages and plots can be made again from it.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::model::{Report, Stage};
+use crate::assertion::{Dimension, find};
+use crate::observation::{Observations, Outcome, RequestRecord, Series};
+use crate::plan::StartClock;
+use crate::units::Moment;
+use crate::verdict::{gauge, measure};
+
+/// The name and version of the format, the first key of the file.
+pub const SCHEMA: &str = "scenario.charts/v1";
+
+/// What can be drawn of one run of one scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Charts {
+    /// `scenario.charts/v1`.
+    pub schema: String,
+    /// Each run of each cell over time.
+    pub runs: Vec<RunCharts>,
+    /// Each measured stage, over all repeats.
+    pub stages: Vec<StageCharts>,
+}
+
+/// One run of one cell over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunCharts {
+    /// The cell's id.
+    pub cell: String,
+    /// Which repeat, from 0.
+    pub repeat: u32,
+    /// Seconds between two points; the first is the interval from 0.
+    pub every_s: f64,
+    /// When each stage was.
+    pub spans: Vec<StageSpan>,
+    /// The series.
+    pub timelines: Vec<Timeline>,
+}
+
+/// When a stage was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageSpan {
+    /// Its name.
+    pub stage: String,
+    /// Whether it is measured.
+    pub measured: bool,
+    /// From when, in seconds since the cell began.
+    pub from_s: f64,
+    /// Until when.
+    pub to_s: f64,
+}
+
+/// One quantity over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// The metric's name.
+    pub metric: String,
+    /// The GPU, for quantities that each has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<u32>,
+    /// The unit; shares are fractions with an empty unit.
+    pub unit: String,
+    /// The mean of each interval; `null` where nothing was seen.
+    pub values: Vec<Option<f64>>,
+}
+
+/// One measured stage of one cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageCharts {
+    /// The cell's id.
+    pub cell: String,
+    /// The stage's name.
+    pub stage: String,
+    /// How the values of its requests are distributed.
+    pub distributions: Vec<Distribution>,
+    /// Its slowest requests, the slowest first.
+    pub slowest: Vec<SlowRequest>,
+}
+
+/// How the values of a metric are distributed over answered requests, or over gaps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// The metric's name.
+    pub metric: String,
+    /// The unit.
+    pub unit: String,
+    /// Values.
+    pub n: u64,
+    /// The quantiles of [`STEPS`] equal steps, from the smallest value to the largest, by nearest rank.
+    pub quantiles: Vec<f64>,
+    /// Where the first bar of the histogram begins.
+    pub from: f64,
+    /// How wide a bar is.
+    pub width: f64,
+    /// Values in each bar.
+    pub counts: Vec<u64>,
+    /// Values above the last bar.
+    pub above: u64,
+}
+
+/// One request of a waterfall. Times are milliseconds since the cell began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SlowRequest {
+    /// Which repeat, from 0.
+    pub repeat: u32,
+    /// Its index in the stage.
+    pub index: u64,
+    /// Its prompt.
+    pub prompt: String,
+    /// How it ended.
+    pub outcome: String,
+    /// When the plan says that it leaves.
+    pub intended_ms: f64,
+    /// When it was released.
+    pub dispatched_ms: f64,
+    /// When the first generated output arrived.
+    pub first_token_ms: Option<f64>,
+    /// When the last generated output arrived.
+    pub last_token_ms: Option<f64>,
+    /// When it ended.
+    pub finished_ms: f64,
+    /// Prompt tokens.
+    pub input_tokens: Option<u32>,
+    /// Generated tokens.
+    pub output_tokens: Option<u32>,
+}
+
+/// Steps between the smallest and the largest quantile of a [`Distribution`].
+pub const STEPS: usize = 200;
+/// Bars of a histogram.
+const BARS: usize = 40;
+/// The histogram reaches to this quantile; a few stragglers would squeeze everything else into one bar.
+const HISTOGRAM_TO: f64 = 0.99;
+/// Points of a timeline at most.
+const POINTS: f64 = 300.0;
+/// Slowest requests that are kept of each stage.
+const SLOWEST: usize = 12;
+
+impl Charts {
+    /// Of a run that was saved without what charts are drawn from.
+    pub fn none() -> Charts {
+        Charts {
+            schema: SCHEMA.to_owned(),
+            runs: Vec::new(),
+            stages: Vec::new(),
+        }
+    }
+}
+
+/// What can be drawn of these runs of the cells of a report.
+pub fn charts<'a>(
+    report: &Report,
+    seen: impl IntoIterator<Item = &'a Observations> + Clone,
+) -> Charts {
+    let runs = seen
+        .clone()
+        .into_iter()
+        .map(|run| run_charts(report, run))
+        .collect();
+    let mut stages = Vec::new();
+    for (at, cell) in report.cells.iter().enumerate() {
+        let runs: Vec<&Observations> = seen.clone().into_iter().filter(|r| r.cell == at).collect();
+        for (number, stage) in cell.stages.iter().enumerate() {
+            if stage.measured && !runs.is_empty() {
+                stages.push(stage_charts(&cell.id, stage, number, &runs));
+            }
+        }
+    }
+    Charts {
+        schema: SCHEMA.to_owned(),
+        runs,
+        stages,
+    }
+}
+
+// ---- over time -------------------------------------------------------------------------------------------------------
+
+fn run_charts(report: &Report, seen: &Observations) -> RunCharts {
+    let cell = &report.cells[seen.cell];
+    let end = seen
+        .records
+        .iter()
+        .map(|record| record.finished)
+        .chain(seen.stages.iter().map(|stage| stage.ended))
+        .max()
+        .unwrap_or_default();
+    let axis = Axis::until(end.as_secs());
+    let mut timelines = traffic(&seen.records, axis);
+    timelines.extend(
+        seen.telemetry
+            .iter()
+            .filter(|series| is_level(&series.metric))
+            .map(|series| sampled(series, axis))
+            .filter(|line| line.values.iter().any(Option::is_some)),
+    );
+    RunCharts {
+        cell: cell.id.clone(),
+        repeat: seen.repeat,
+        every_s: axis.every,
+        spans: seen
+            .stages
+            .iter()
+            .map(|times| StageSpan {
+                stage: cell.stages[times.stage].name.clone(),
+                measured: cell.stages[times.stage].measured,
+                from_s: times.began.as_secs(),
+                to_s: times.ended.as_secs(),
+            })
+            .collect(),
+        timelines,
+    }
+}
+
+/// Counters only grow, and say nothing as a level.
+fn is_level(metric: &str) -> bool {
+    find(metric).is_some_and(|metric| metric.kind == crate::assertion::Kind::Gauge)
+}
+
+/// Equal intervals of time from 0.
+#[derive(Clone, Copy)]
+struct Axis {
+    every: f64,
+    points: usize,
+}
+
+impl Axis {
+    /// The shortest intervals of a readable length of which there are not too many.
+    fn until(end: f64) -> Axis {
+        let every = [
+            0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+        ]
+        .into_iter()
+        .find(|every| end / every <= POINTS)
+        .unwrap_or((end / POINTS).ceil());
+        Axis {
+            every,
+            points: (end / every).ceil().max(1.0) as usize,
+        }
+    }
+
+    fn at(self, moment: Moment) -> usize {
+        ((moment.as_secs() / self.every) as usize).min(self.points - 1)
+    }
+}
+
+/// Requests in flight, and what is sent, answered and generated per second.
+fn traffic(records: &[RequestRecord], axis: Axis) -> Vec<Timeline> {
+    let zeros = || vec![0.0; axis.points];
+    let [mut in_flight, mut sent, mut done, mut failed, mut tokens] =
+        std::array::from_fn(|_| zeros());
+    for record in records {
+        let Some(from) = record.dispatched else {
+            continue;
+        };
+        sent[axis.at(from)] += 1.0;
+        match &record.outcome {
+            Outcome::Ok => done[axis.at(record.finished)] += 1.0,
+            outcome if outcome.is_failure() => failed[axis.at(record.finished)] += 1.0,
+            _ => {}
+        }
+        spread(&mut in_flight, axis, from, record.finished);
+        for event in record.events.iter() {
+            tokens[axis.at(event.at)] += f64::from(event.tokens);
+        }
+    }
+    let line = |metric: &str, unit: &str, values: Vec<f64>| Timeline {
+        metric: metric.to_owned(),
+        device: None,
+        unit: unit.to_owned(),
+        values: values
+            .into_iter()
+            .map(|value| Some(short(value / axis.every)))
+            .collect(),
+    };
+    vec![
+        line("in_flight", "req", in_flight),
+        line("sent", "req/s", sent),
+        line("answered", "req/s", done),
+        line("failed", "req/s", failed),
+        line("output_tps", "tok/s", tokens),
+    ]
+}
+
+/// Adds the seconds of `from` to `to` that fall into each interval.
+fn spread(values: &mut [f64], axis: Axis, from: Moment, to: Moment) {
+    let (from, to) = (from.as_secs(), to.as_secs());
+    let (first, last) = ((from / axis.every) as usize, (to / axis.every) as usize);
+    for (at, value) in values.iter_mut().enumerate().take(last + 1).skip(first) {
+        let begins = at as f64 * axis.every;
+        let inside = to.min(begins + axis.every) - from.max(begins);
+        *value += inside.max(0.0);
+    }
+}
+
+/// The means of the samples in each interval. An interval between two samples keeps the earlier one; after twice the usual
+/// distance between samples there is a gap.
+fn sampled(series: &Series, axis: Axis) -> Timeline {
+    let dimension = find(&series.metric).map_or(Dimension::NONE, |metric| metric.dimension);
+    let mut sums: BTreeMap<usize, (f64, u32)> = BTreeMap::new();
+    for (at, value) in &series.samples {
+        let (sum, n) = sums.entry(axis.at(*at)).or_default();
+        *sum += gauge::to_base(&series.metric, *value);
+        *n += 1;
+    }
+    let mut distances: Vec<f64> = series
+        .samples
+        .windows(2)
+        .map(|pair| pair[1].0.since(pair[0].0).as_secs_f64())
+        .collect();
+    distances.sort_by(f64::total_cmp);
+    let usual = distances.get(distances.len() / 2).copied().unwrap_or(0.0);
+    let held = (2.0 * usual / axis.every).ceil() as usize;
+    let mut values = vec![None; axis.points];
+    let mut last: Option<(usize, f64)> = None;
+    for (at, place) in values.iter_mut().enumerate() {
+        if let Some((sum, n)) = sums.get(&at) {
+            last = Some((at, dimension.to_canonical(sum / f64::from(*n))));
+        }
+        *place = last
+            .filter(|(seen, _)| at - seen <= held)
+            .map(|(_, value)| short(value));
+    }
+    Timeline {
+        metric: series.metric.to_string(),
+        device: series.device,
+        unit: dimension.unit_text().to_owned(),
+        values,
+    }
+}
+
+// ---- stages ----------------------------------------------------------------------------------------------------------
+
+fn stage_charts(cell: &str, stage: &Stage, number: usize, runs: &[&Observations]) -> StageCharts {
+    let requests = || {
+        runs.iter().flat_map(|run| {
+            let records = run.records.iter();
+            records
+                .filter(|record| record.measured && record.stage == number)
+                .map(|record| (run.repeat, record))
+        })
+    };
+    let clock = if stage.open_loop {
+        StartClock::Intended
+    } else {
+        StartClock::Sent
+    };
+    let answered = || {
+        requests()
+            .map(|(_, record)| record)
+            .filter(|record| record.outcome == Outcome::Ok)
+    };
+    let mut distributions: Vec<Distribution> = ["ttft", "e2e", "tpot", "send_lag"]
+        .into_iter()
+        .filter_map(|metric| {
+            let values = answered().filter_map(|record| measure::value(record, metric, clock));
+            distribution(metric, values.map(|seconds| seconds * 1e3).collect())
+        })
+        .collect();
+    distributions.extend(gaps(answered()));
+    StageCharts {
+        cell: cell.to_owned(),
+        stage: stage.name.clone(),
+        distributions,
+        slowest: slowest(requests()),
+    }
+}
+
+/// The distribution of values in milliseconds; `None` of nothing.
+fn distribution(metric: &str, mut values: Vec<f64>) -> Option<Distribution> {
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    if n == 0 {
+        return None;
+    }
+    let rank = |share: f64| ((share * n as f64).ceil() as usize).clamp(1, n) - 1;
+    let quantiles = (0..=STEPS)
+        .map(|step| short(values[rank(step as f64 / STEPS as f64)]))
+        .collect();
+    let (from, to) = (values[0], values[rank(HISTOGRAM_TO)]);
+    let width = bar_width(from, to);
+    let mut counts = vec![0; BARS];
+    let mut above = 0;
+    for value in values {
+        match counts.get_mut(((value - from) / width) as usize) {
+            Some(count) => *count += 1,
+            None => above += 1,
+        }
+    }
+    Some(Distribution {
+        metric: metric.to_owned(),
+        unit: "ms".to_owned(),
+        n: n as u64,
+        quantiles,
+        from: short(from),
+        width,
+        counts,
+        above,
+    })
+}
+
+/// A little more than the range divided into bars, so that its end lies in the last one.
+fn bar_width(from: f64, to: f64) -> f64 {
+    ((to - from) / BARS as f64).max(1e-6) * 1.000_001
+}
+
+/// The gaps between the output events of all requests. There are too many to keep them: they are counted to three digits.
+fn gaps<'a>(records: impl Iterator<Item = &'a RequestRecord>) -> Option<Distribution> {
+    let mut seen: Histogram<u64> =
+        Histogram::new_with_bounds(1_000, 3_600_000_000_000, 3).expect("the bounds are in order");
+    for record in records {
+        let mut last: Option<Moment> = None;
+        for event in record.events.iter() {
+            if let Some(last) = last {
+                seen.saturating_record(event.at.since(last).as_nanos() as u64);
+            }
+            last = Some(event.at);
+        }
+    }
+    if seen.is_empty() {
+        return None;
+    }
+    let ms = |ns: u64| ns as f64 / 1e6;
+    let at = |share: f64| ms(seen.value_at_quantile(share));
+    let (from, to) = (ms(seen.min()), at(HISTOGRAM_TO));
+    let width = bar_width(from, to);
+    let mut counts = vec![0; BARS];
+    let mut above = 0;
+    for bucket in seen.iter_recorded() {
+        let bar = ((ms(bucket.value_iterated_to()) - from).max(0.0) / width) as usize;
+        match counts.get_mut(bar) {
+            Some(count) => *count += bucket.count_at_value(),
+            None => above += bucket.count_at_value(),
+        }
+    }
+    Some(Distribution {
+        metric: "icl".to_owned(),
+        unit: "ms".to_owned(),
+        n: seen.len(),
+        quantiles: (0..=STEPS)
+            .map(|step| short(at(step as f64 / STEPS as f64)))
+            .collect(),
+        from: short(from),
+        width,
+        counts,
+        above,
+    })
+}
+
+fn slowest<'a>(requests: impl Iterator<Item = (u32, &'a RequestRecord)>) -> Vec<SlowRequest> {
+    let took = |record: &RequestRecord| record.finished.since(record.intended);
+    let mut all: Vec<(u32, &RequestRecord)> = requests
+        .filter(|(_, record)| record.dispatched.is_some() && record.outcome != Outcome::Cut)
+        .collect();
+    all.sort_by_key(|(repeat, record)| (std::cmp::Reverse(took(record)), *repeat, record.index));
+    all.truncate(SLOWEST);
+    let ms = |moment: Moment| short(moment.as_ms());
+    all.into_iter()
+        .map(|(repeat, record)| SlowRequest {
+            repeat,
+            index: record.index,
+            prompt: record.prompt.to_string(),
+            outcome: record.outcome.name().to_owned(),
+            intended_ms: ms(record.intended),
+            dispatched_ms: ms(record.dispatched.unwrap_or(record.intended)),
+            first_token_ms: record.first_token.map(ms),
+            last_token_ms: record.last_token.map(ms),
+            finished_ms: ms(record.finished),
+            input_tokens: record.tokens.input,
+            output_tokens: record.tokens.output,
+        })
+        .collect()
+}
+
+/// Five significant digits: no chart shows more.
+fn short(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return 0.0;
+    }
+    let digits = 4 - value.abs().log10().floor() as i32;
+    let factor = 10f64.powi(digits.clamp(-300, 300));
+    (value * factor).round() / factor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distribution_counts_every_value_once() {
+        let values: Vec<f64> = (1..=1000).map(f64::from).chain([1e6]).collect();
+        let told = distribution("ttft", values).unwrap();
+        assert_eq!(told.n, 1001);
+        assert_eq!(told.counts.iter().sum::<u64>() + told.above, 1001);
+        assert_eq!(told.above, 10, "those beyond the 99th percentile");
+        let tenths: Vec<f64> = told.quantiles.iter().step_by(20).copied().collect();
+        assert_eq!(
+            tenths,
+            [
+                1.0, 101.0, 201.0, 301.0, 401.0, 501.0, 601.0, 701.0, 801.0, 901.0, 1e6
+            ]
+        );
+    }
+
+    #[test]
+    fn of_nothing_there_is_no_distribution_and_equal_values_are_one_bar() {
+        assert_eq!(distribution("ttft", Vec::new()), None);
+        let told = distribution("ttft", vec![5.0; 7]).unwrap();
+        assert_eq!((told.counts[0], told.above), (7, 0));
+    }
+
+    #[test]
+    fn time_in_flight_is_spread_over_the_intervals() {
+        let axis = Axis::until(100.0);
+        assert_eq!((axis.every, axis.points), (0.5, 200));
+        let mut values = vec![0.0; 200];
+        let at = Moment::from_secs_f64;
+        spread(&mut values, axis, at(0.25), at(1.25));
+        assert_eq!(values[..4], [0.25, 0.5, 0.25, 0.0]);
+    }
+
+    #[test]
+    fn a_source_that_falls_silent_leaves_a_gap() {
+        let at = Moment::from_secs_f64;
+        let series = Series {
+            metric: "gpu.power".into(),
+            device: Some(0),
+            samples: [0.0, 1.0, 2.0, 8.0]
+                .map(|second| (at(second), 100.0 + second))
+                .to_vec(),
+        };
+        let axis = Axis {
+            every: 1.0,
+            points: 9,
+        };
+        let told = sampled(&series, axis).values;
+        let (held, gap) = (Some(102.0), None);
+        assert_eq!(
+            told,
+            [
+                Some(100.0),
+                Some(101.0),
+                held,
+                held,
+                held,
+                gap,
+                gap,
+                gap,
+                Some(108.0)
+            ]
+        );
+    }
+}

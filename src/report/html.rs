@@ -1,0 +1,508 @@
+//! `report.html`: one file that needs nothing else, verdict first. The tables are written here and read without JavaScript; the
+//! charts are drawn in the browser from what is embedded. Page, style and script lie in `web/`.
+
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, Value};
+use serde::Serialize;
+
+use super::charts::Charts;
+use super::model::{Report, Status, Verdict, VerdictStatus};
+use super::terminal::{RESULTS, result_rows};
+use super::{colours, wording};
+
+const PAGE: &str = include_str!("../../web/report.html.j2");
+const STYLE: &str = include_str!("../../web/page.css");
+const SCRIPT: &str = include_str!("../../web/page.js");
+/// Apache ECharts, bundled by `web/renew`.
+const LIBRARY: &str = include_str!("../../web/charts.js");
+
+/// The page of a report.
+pub fn render(report: &Report, charts: &Charts) -> String {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment
+        .render_str(PAGE, Value::from(Serde(page(report, charts))))
+        .expect("the page's template is held by a test")
+}
+
+/// What the template writes, in its order.
+#[derive(Serialize)]
+struct Page<'a> {
+    report: &'a Report,
+    css: &'static str,
+    mark: &'static str,
+    tally: String,
+    labels: Vec<String>,
+    started: String,
+    duration: String,
+    digest: String,
+    slos: Vec<Row>,
+    failures: Vec<String>,
+    guards: Vec<Row>,
+    guard_line: Option<String>,
+    tripped: Vec<Row>,
+    note: Option<&'static str>,
+    head: Vec<&'static str>,
+    rows: Vec<ResultRow>,
+    differences: Vec<String>,
+    host: Vec<(&'static str, String)>,
+    gpus: Vec<String>,
+    clients: Vec<ClientRow>,
+    events: Vec<String>,
+    command: String,
+    scenario: Vec<File<'a>>,
+    data: String,
+    library: &'static str,
+    script: &'static str,
+}
+
+/// A line of the table of results.
+#[derive(Serialize)]
+struct ResultRow {
+    cell: String,
+    stage: String,
+    values: Vec<String>,
+}
+
+fn page<'a>(report: &'a Report, charts: &Charts) -> Page<'a> {
+    let guards = rows(report, true);
+    let tripped = |guard: &Row| guard.status == "fail" || guard.status == "inconclusive";
+    let results = result_rows(report, true);
+    let seen: Vec<usize> = (0..RESULTS.len())
+        .filter(|&at| results.iter().any(|row| row.values[at].is_some()))
+        .collect();
+    let said = |value: &Option<String>| value.clone().unwrap_or_else(|| "–".to_owned());
+    let labels = wording::labels(report);
+    let labels = labels.split(" · ").filter(|label| !label.is_empty());
+    let started = report.started.split('.').next().unwrap_or_default();
+    Page {
+        report,
+        css: STYLE,
+        mark: mark(report),
+        tally: wording::tally(report),
+        labels: labels.map(str::to_owned).collect(),
+        started: format!("{} UTC", started.trim_end_matches('Z').replace('T', " ")),
+        duration: wording::duration(report.duration_s),
+        digest: report.plan_digest.chars().take(15).collect(),
+        slos: rows(report, false),
+        failures: failures(report),
+        tripped: guards
+            .iter()
+            .filter(|guard| tripped(guard))
+            .cloned()
+            .collect(),
+        guards,
+        guard_line: wording::guards(report),
+        note: wording::planned_instants(report),
+        head: seen.iter().map(|&at| RESULTS[at].title).collect(),
+        rows: results
+            .into_iter()
+            .map(|row| ResultRow {
+                values: seen.iter().map(|&at| said(&row.values[at])).collect(),
+                cell: row.cell,
+                stage: row.stage,
+            })
+            .collect(),
+        differences: differences(report),
+        host: host(report),
+        gpus: gpus(report),
+        clients: clients(report),
+        events: events(report),
+        command: report.command.join(" "),
+        scenario: scenario(report),
+        data: embedded(report, charts),
+        library: LIBRARY,
+        script: SCRIPT,
+    }
+}
+
+fn mark(report: &Report) -> &'static str {
+    match report.status {
+        Status::Passed => "✓",
+        Status::Failed => "✗",
+        Status::Measured => "–",
+        Status::Inconclusive | Status::Interrupted => "?",
+    }
+}
+
+// ---- what the charts are drawn from ----------------------------------------------------------------------------------
+
+#[derive(Serialize)]
+struct Embedded<'a> {
+    report: Drawn<'a>,
+    charts: &'a Charts,
+    names: Vec<String>,
+    colours: Vec<&'static str>,
+    failing: Vec<Failing<'a>>,
+}
+
+/// Of the report what charts need.
+#[derive(Serialize)]
+struct Drawn<'a> {
+    repeats: u32,
+    cells: &'a [super::model::Cell],
+}
+
+/// A stage that broke an SLO.
+#[derive(Serialize)]
+struct Failing<'a> {
+    cell: &'a str,
+    stage: &'a str,
+    id: &'a str,
+}
+
+/// The data as JSON that may stand inside a script element: no `<` closes it.
+fn embedded(report: &Report, charts: &Charts) -> String {
+    let failing = report
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.status == VerdictStatus::Fail)
+        .filter_map(|verdict| {
+            Some(Failing {
+                cell: verdict.cell.as_deref()?,
+                stage: verdict.stage.as_deref()?,
+                id: &verdict.id,
+            })
+        })
+        .collect();
+    let data = Embedded {
+        report: Drawn {
+            repeats: report.repeats,
+            cells: &report.cells,
+        },
+        charts,
+        names: wording::short_ids(report),
+        colours: colours::of_cells(report),
+        failing,
+    };
+    serde_json::to_string(&data)
+        .expect("plain data has no reason to fail")
+        .replace('<', "\\u003c")
+}
+
+// ---- verdicts --------------------------------------------------------------------------------------------------------
+
+/// A line of the tables of verdicts.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    status: &'static str,
+    mark: &'static str,
+    warn: bool,
+    id: String,
+    text: String,
+    cells: String,
+    stage: String,
+    value: String,
+    bound: String,
+    margin: String,
+    interval: String,
+    samples: String,
+    message: String,
+    said: String,
+}
+
+/// The verdicts of SLOs, or of guards: what did not pass first, else in the order of the file.
+fn rows(report: &Report, guards: bool) -> Vec<Row> {
+    let mut told: Vec<&Verdict> = report
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.guard == guards)
+        .collect();
+    told.sort_by_key(|verdict| match verdict.status {
+        VerdictStatus::Fail => 0,
+        VerdictStatus::Inconclusive => 1,
+        VerdictStatus::Pass => 2,
+        VerdictStatus::Skipped => 3,
+    });
+    told.into_iter()
+        .map(|verdict| row(report, verdict))
+        .collect()
+}
+
+fn row(report: &Report, verdict: &Verdict) -> Row {
+    let value = |value: &Option<super::model::Value>| {
+        value.as_ref().map_or("–".to_owned(), |it| it.text.clone())
+    };
+    let narrowed: Vec<String> = verdict
+        .scope
+        .iter()
+        .map(|(dimension, value)| format!("{dimension} {value}"))
+        .collect();
+    let stage = verdict.stage.iter().cloned().chain(narrowed);
+    let passed = matches!(verdict.status, VerdictStatus::Pass | VerdictStatus::Skipped);
+    let unit = verdict
+        .observed
+        .as_ref()
+        .map_or("", |observed| observed.unit.as_str());
+    Row {
+        status: verdict.status.name(),
+        mark: wording::mark(verdict.status),
+        warn: verdict.level == "warn",
+        id: verdict.id.clone(),
+        text: verdict.text.clone(),
+        cells: wording::short_cells(report, verdict),
+        stage: stage.collect::<Vec<_>>().join(" · "),
+        value: value(&verdict.observed),
+        bound: value(&verdict.bound),
+        margin: verdict.margin.map_or("–".to_owned(), signed_percent),
+        interval: verdict.interval.map_or("–".to_owned(), |[low, high]| {
+            format!(
+                "{} to {}",
+                wording::in_unit(low, unit),
+                wording::in_unit(high, unit)
+            )
+        }),
+        samples: verdict.n.map_or("–".to_owned(), |n| {
+            format!("{n}{}", if verdict.thin { ", thin" } else { "" })
+        }),
+        message: verdict.message.clone(),
+        said: if passed {
+            String::new()
+        } else {
+            wording::details(report, verdict)
+        },
+    }
+}
+
+/// `+12%` beyond the bound, `−25%` inside it.
+fn signed_percent(margin: f64) -> String {
+    let sign = if margin > 0.0 { "+" } else { "−" };
+    format!("{sign}{}", wording::percent(margin.abs()))
+}
+
+fn failures(report: &Report) -> Vec<String> {
+    let cells = report.cells.iter().zip(wording::short_ids(report));
+    cells
+        .flat_map(|(cell, short)| wording::failures(cell, &short))
+        .collect()
+}
+
+// ---- environment -----------------------------------------------------------------------------------------------------
+
+/// What the engines do not share, and what therefore may be what is compared.
+fn differences(report: &Report) -> Vec<String> {
+    let engines = &report.environment.engines;
+    let told = |what: &str, of: &dyn Fn(&super::model::Engine) -> String| {
+        let values: Vec<String> = engines.iter().map(of).collect();
+        let differ = values.windows(2).any(|pair| pair[0] != pair[1]);
+        let said: Vec<String> = engines
+            .iter()
+            .zip(&values)
+            .map(|(engine, value)| format!("{} {value}", engine.backend))
+            .collect();
+        differ.then(|| format!("{what}: {}", said.join(", ")))
+    };
+    let machine = |engine: &super::model::Engine| {
+        let url = engine.url.as_deref().unwrap_or_default();
+        let host = url.split("://").nth(1).unwrap_or(url);
+        host.split(['/', ':']).next().unwrap_or("").to_owned()
+    };
+    let mut said = Vec::new();
+    said.extend(told("machine", &machine));
+    said.extend(told("simulated", &|engine| {
+        if engine.simulated { "yes" } else { "no" }.to_owned()
+    }));
+    said.extend(told("models listed", &|engine| match engine.models.len() {
+        0 => "not told".to_owned(),
+        _ => engine.models.join(" and "),
+    }));
+    let tokens = |cell: &super::model::Cell| {
+        let stage = cell.stages.iter().rfind(|stage| stage.measured)?;
+        let metric = stage.numbers.as_ref()?.metrics.get("output_tokens")?;
+        wording::statistic(metric, "mean")
+    };
+    for (at, one) in report.cells.iter().enumerate() {
+        let others = report.cells[at + 1..].iter().filter(|other| {
+            (&other.model, &other.prompts, &other.load) == (&one.model, &one.prompts, &one.load)
+        });
+        for other in others {
+            if let (Some(a), Some(b)) = (tokens(one), tokens(other))
+                && (a - b).abs() > 0.1 * a.min(b)
+            {
+                said.push(format!(
+                    "length of answers: {} {} tokens, {} {} on the same prompts ({}/{}/{})",
+                    one.backend,
+                    wording::rounded(a),
+                    other.backend,
+                    wording::rounded(b),
+                    one.model,
+                    one.prompts,
+                    one.load
+                ));
+            }
+        }
+    }
+    said
+}
+
+fn host(report: &Report) -> Vec<(&'static str, String)> {
+    let host = &report.environment.host;
+    let memory = host.memory_bytes.map(gib);
+    [
+        ("Name", host.name.clone()),
+        ("System", Some(host.os.clone()).filter(|os| !os.is_empty())),
+        ("Kernel", host.kernel.clone()),
+        ("Processor", host.cpu.clone()),
+        ("Cores", host.cores.map(|cores| cores.to_string())),
+        ("Memory", memory),
+        ("Clock source", host.clocksource.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
+}
+
+fn gib(bytes: u64) -> String {
+    format!(
+        "{} GiB",
+        wording::rounded(bytes as f64 / (1u64 << 30) as f64)
+    )
+}
+
+fn gpus(report: &Report) -> Vec<String> {
+    report
+        .environment
+        .gpus
+        .iter()
+        .map(|gpu| {
+            let mut said = vec![format!("{}: {}", gpu.index, gpu.name)];
+            said.extend(gpu.memory_bytes.map(gib));
+            said.extend(gpu.driver.as_ref().map(|driver| format!("driver {driver}")));
+            said.extend(gpu.simulated.then(|| "simulated".to_owned()));
+            said.join(", ")
+        })
+        .collect()
+}
+
+/// A line of the table of the client's exactness.
+#[derive(Serialize)]
+struct ClientRow {
+    run: String,
+    stamps: String,
+    p50: String,
+    p99: String,
+    max: String,
+    busiest: String,
+    connections: u64,
+}
+
+fn clients(report: &Report) -> Vec<ClientRow> {
+    let time = |ms: Option<f64>| ms.map_or("–".to_owned(), wording::time);
+    let runs = report.cells.iter().zip(wording::short_ids(report));
+    runs.flat_map(|(cell, short)| cell.runs.iter().map(move |run| (short.clone(), run)))
+        .filter_map(|(short, run)| {
+            let client = run.client.as_ref()?;
+            Some(ClientRow {
+                run: if report.repeats > 1 {
+                    format!("{short} · repeat {}", run.repeat + 1)
+                } else {
+                    short
+                },
+                stamps: client.stamp_source.clone(),
+                p50: time(client.read_lag_ms.p50),
+                p99: time(client.read_lag_ms.p99),
+                max: time(client.read_lag_ms.max),
+                busiest: client
+                    .worker_cpu_max
+                    .map_or("–".to_owned(), wording::percent),
+                connections: client.connections_opened,
+            })
+        })
+        .collect()
+}
+
+/// Events that are listed; all of them stand in report.json.
+const EVENTS: usize = 200;
+
+fn events(report: &Report) -> Vec<String> {
+    let cells = report.cells.iter().zip(wording::short_ids(report));
+    cells
+        .flat_map(|(cell, short)| {
+            let ended = cell.runs.iter().filter_map({
+                let short = short.clone();
+                move |run| Some(format!("{short}: {}", run.reason.as_ref()?))
+            });
+            let seen = cell
+                .runs
+                .iter()
+                .flat_map(|run| &run.events)
+                .map(move |event| {
+                    format!(
+                        "{short} {:.1} s: {}: {}",
+                        event.at_s, event.kind, event.text
+                    )
+                });
+            ended.chain(seen)
+        })
+        .take(EVENTS)
+        .collect()
+}
+
+// ---- the user's files ------------------------------------------------------------------------------------------------
+
+#[derive(Serialize)]
+struct File<'a> {
+    path: &'a str,
+    lines: Vec<Line<'a>>,
+}
+
+/// A line of a file, with what is said of the assertion on it.
+#[derive(Serialize)]
+struct Line<'a> {
+    text: &'a str,
+    status: &'static str,
+    said: String,
+}
+
+fn scenario(report: &Report) -> Vec<File<'_>> {
+    report
+        .sources
+        .iter()
+        .map(|source| File {
+            path: &source.path,
+            lines: source
+                .text
+                .lines()
+                .zip(1..)
+                .map(|(text, number)| line(report, &source.path, text, number))
+                .collect(),
+        })
+        .collect()
+}
+
+fn line<'a>(report: &'a Report, path: &str, text: &'a str, number: u32) -> Line<'a> {
+    let here: Vec<&Verdict> = report
+        .verdicts
+        .iter()
+        .filter(|verdict| {
+            let at = verdict.at.as_ref();
+            at.is_some_and(|at| at.file == path && at.line == number)
+        })
+        .collect();
+    let count = |status| {
+        here.iter()
+            .filter(|verdict| verdict.status == status)
+            .count()
+    };
+    let worst = [
+        VerdictStatus::Fail,
+        VerdictStatus::Inconclusive,
+        VerdictStatus::Pass,
+        VerdictStatus::Skipped,
+    ]
+    .into_iter()
+    .find(|status| count(*status) > 0);
+    Line {
+        text: if text.is_empty() { " " } else { text },
+        status: worst.map_or("", VerdictStatus::name),
+        said: worst.map_or(String::new(), |status| {
+            format!(
+                "{} {} of {} {}",
+                wording::mark(status),
+                count(status),
+                here.len(),
+                status.name()
+            )
+        }),
+    }
+}

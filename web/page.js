@@ -1,0 +1,589 @@
+// Draws what is in #report-data with the chart library. Everything that a table can say is already in the page.
+"use strict";
+(() => {
+  const { report, charts: drawn, names, colours, failing } = JSON.parse(document.getElementById("report-data").textContent);
+  const $ = (id) => document.getElementById(id);
+  const cells = report.cells.map((cell, at) => ({ ...cell, short: names[at], colour: colours[at], at }));
+
+  // ---- words ---------------------------------------------------------------------------------------------------------
+
+  const METRICS = {
+    "ttft": "TTFT", "e2e": "E2E latency", "tpot": "TPOT", "icl": "chunk gap", "send_lag": "the client's send lag",
+    "output_tps": "output throughput", "rps": "requests per second", "goodput": "goodput",
+    "in_flight": "requests in flight", "sent": "sent", "answered": "answered", "failed": "failed",
+    "gpu.util": "GPU utilization", "gpu.memory_used": "GPU memory used", "gpu.power": "GPU power", "gpu.temperature": "GPU temperature",
+    "gpu.sm_clock": "GPU clock", "kv_cache": "KV cache used", "queue": "engine queue", "running": "running in the engine",
+    "client.cpu": "the client's CPU", "client.rss": "the client's memory", "client.lag": "the client's lag",
+    "error_rate": "error rate", "energy_per_token": "energy per token",
+  };
+  const named = (metric) => METRICS[metric] ?? metric;
+  const digits = (value) => {
+    if (value === null || value === undefined) return "–";
+    if (value === 0) return "0";
+    const size = Math.abs(value);
+    return size >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
+  };
+  const told = (value, unit) => {
+    if (value === null || value === undefined) return "–";
+    if (unit === "") return `${digits(value * 100)} %`;
+    if (unit === "B") return `${digits(value / 2 ** 30)} GiB`;
+    if (unit === "ms" && Math.abs(value) >= 10000) return `${digits(value / 1000)} s`;
+    return `${digits(value)} ${unit}`;
+  };
+
+  // ---- one figure ----------------------------------------------------------------------------------------------------
+
+  const probe = document.body.appendChild(document.createElement("span"));
+  probe.hidden = true;
+  const colour = (name) => {
+    probe.style.color = `var(--${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const figures = new Map();
+  const sizes = new ResizeObserver((seen) => {
+    for (const { target } of seen) figures.get(target.parentElement)?.chart?.resize();
+  });
+
+  // `make` gives { option, table: { head, rows }, about }, or nothing when there is nothing to draw.
+  function figure(element, make, tall) {
+    figures.set(element, { make, tall, chart: null, focus: [0, -1] });
+    redraw(element);
+  }
+
+  function redraw(element) {
+    const it = figures.get(element);
+    const made = it.make();
+    let box = element.querySelector(".chart");
+    element.querySelector(".empty")?.remove();
+    if (!made) {
+      it.chart?.dispose();
+      it.chart = null;
+      for (const part of element.querySelectorAll(".chart, .tools, output, details")) part.remove();
+      const empty = document.createElement("p");
+      empty.className = "empty";
+      empty.textContent = "Nothing to draw for this choice.";
+      element.append(empty);
+      return;
+    }
+    if (!box) {
+      box = furnish(element, it);
+      sizes.observe(box);
+    }
+    it.made = made;
+    it.chart?.dispose();
+    it.chart = charts.init(box, null, { renderer: "svg" });
+    it.chart.setOption(dressed(made.option));
+    box.setAttribute("aria-label", `${element.querySelector("figcaption").textContent}. ${made.about} Arrow keys walk through the values; plus, minus and zero zoom.`);
+    const details = element.querySelector("details");
+    if (details.open) tabulate(element);
+  }
+
+  // The parts of a figure around its chart: zoom buttons and the same values as a table.
+  function furnish(element, it) {
+    const box = document.createElement("div");
+    box.className = it.tall ? "chart tall" : "chart";
+    box.tabIndex = 0;
+    box.setAttribute("role", "group");
+    box.addEventListener("keydown", (event) => walk(element, event));
+    const tools = document.createElement("div");
+    tools.className = "tools";
+    for (const [label, text, by] of [["Zoom in", "+", 0.5], ["Zoom out", "−", 2], ["Show all", "all", 0]]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = text;
+      button.setAttribute("aria-label", `${label}: ${element.querySelector("figcaption").textContent}`);
+      button.addEventListener("click", () => zoom(element, by));
+      tools.append(button);
+    }
+    const details = document.createElement("details");
+    const summary = document.createElement("summary");
+    summary.textContent = "The values as a table";
+    details.append(summary);
+    details.addEventListener("toggle", () => details.open && tabulate(element));
+    const said = document.createElement("output");
+    said.className = "unseen";
+    element.append(tools, box, said, details);
+    return box;
+  }
+
+  function dressed(option) {
+    const [ink, quiet, line, paper] = ["ink", "quiet", "line", "paper"].map(colour);
+    const axis = (it) => ({
+      nameTextStyle: { color: quiet }, nameLocation: "middle",
+      axisLabel: { color: quiet, hideOverlap: true, ...it.axisLabel }, axisLine: { lineStyle: { color: line } },
+      splitLine: { lineStyle: { color: line } }, ...it, ...(it.axisLabel ? { axisLabel: { color: quiet, hideOverlap: true, ...it.axisLabel } } : {}),
+    });
+    const list = (it) => (Array.isArray(it) ? it : [it]);
+    return {
+      animation: false,
+      textStyle: { color: ink, fontFamily: getComputedStyle(document.body).fontFamily },
+      grid: { left: 64, right: 20, top: 38, bottom: 46 },
+      dataZoom: [{ type: "inside", zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false, filterMode: "none" }],
+      ...option,
+      legend: option.legend === false ? undefined : { type: "scroll", top: 0, selectedMode: false, textStyle: { color: ink }, pageTextStyle: { color: quiet }, pageIconColor: ink, pageIconInactiveColor: line, ...option.legend },
+      tooltip: { className: "tip", confine: true, backgroundColor: paper, borderColor: line, textStyle: { color: ink }, ...option.tooltip },
+      xAxis: list(option.xAxis).map((it) => axis({ nameGap: 28, ...it })),
+      yAxis: list(option.yAxis).map((it) => axis({ nameGap: 46, ...it })),
+    };
+  }
+
+  function walk(element, event) {
+    const it = figures.get(element);
+    const series = it.chart.getOption().series.map((one, at) => ({ at, length: (one.data ?? []).length })).filter((one) => one.length > 0);
+    if (series.length === 0) return;
+    const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
+    const zooms = { "+": 0.5, "-": 2, "0": 0 };
+    if (event.key in zooms) zoom(element, zooms[event.key]);
+    else if (event.key === "Escape") it.chart.dispatchAction({ type: "hideTip" });
+    else if (event.key in steps) {
+      const [down, right] = steps[event.key];
+      it.focus[0] = (it.focus[0] + down + series.length) % series.length;
+      const { at, length } = series[it.focus[0]];
+      it.focus[1] = Math.max(0, Math.min(length - 1, it.focus[1] + right));
+      it.chart.dispatchAction({ type: "showTip", seriesIndex: at, dataIndex: it.focus[1] });
+      // What a reader of the screen is told.
+      setTimeout(() => (element.querySelector("output").textContent = element.querySelector(".tip")?.innerText ?? ""), 30);
+    } else return;
+    event.preventDefault();
+  }
+
+  // `by` scales what is seen of the x axis around its middle; 0 shows all of it.
+  function zoom(element, by) {
+    const { chart } = figures.get(element);
+    const seen = chart.getOption().dataZoom?.[0];
+    if (!seen) return;
+    const middle = (seen.start + seen.end) / 2;
+    const half = by === 0 ? 50 : Math.min(50, ((seen.end - seen.start) / 2) * by);
+    const start = by === 0 ? 0 : Math.max(0, Math.min(100 - 2 * half, middle - half));
+    chart.dispatchAction({ type: "dataZoom", start, end: start + 2 * half });
+  }
+
+  function tabulate(element) {
+    const details = element.querySelector("details");
+    details.querySelector(".wide")?.remove();
+    const { head, rows } = figures.get(element).made.table;
+    const wide = document.createElement("div");
+    wide.className = "wide";
+    wide.tabIndex = 0;
+    wide.setAttribute("role", "region");
+    wide.setAttribute("aria-label", `Values: ${element.querySelector("figcaption").textContent}`);
+    const table = wide.appendChild(document.createElement("table"));
+    const line = table.createTHead().insertRow();
+    for (const title of head) {
+      const cell = line.appendChild(document.createElement("th"));
+      cell.scope = "col";
+      cell.textContent = title;
+    }
+    const body = table.createTBody();
+    for (const values of rows) {
+      const row = body.insertRow();
+      values.forEach((value, at) => {
+        const cell = row.appendChild(document.createElement(at === 0 ? "th" : "td"));
+        if (at === 0) cell.scope = "row";
+        cell.textContent = value;
+      });
+    }
+    details.append(wide);
+  }
+
+  const redrawAll = () => [...figures.keys()].forEach(redraw);
+  const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
+
+  // ---- controls ------------------------------------------------------------------------------------------------------
+
+  const hidden = new Set();
+  const shown = () => cells.filter((cell) => !hidden.has(cell.id));
+
+  function choices(select, pairs, chosen) {
+    select.replaceChildren(...pairs.map(([value, text]) => {
+      const option = document.createElement("option");
+      option.value = value;
+      option.textContent = text;
+      option.selected = value === chosen;
+      return option;
+    }));
+  }
+
+  function cellBoxes() {
+    for (const cell of cells) {
+      const label = document.createElement("label");
+      const box = label.appendChild(document.createElement("input"));
+      box.type = "checkbox";
+      box.checked = true;
+      box.addEventListener("change", () => {
+        box.checked ? hidden.delete(cell.id) : hidden.add(cell.id);
+        redrawAll();
+      });
+      const swatch = label.appendChild(document.createElement("span"));
+      swatch.className = "swatch";
+      swatch.style.background = cell.colour;
+      label.append(cell.short);
+      $("cells").append(label);
+    }
+  }
+
+  function filterVerdicts() {
+    const state = $("state")?.value ?? "";
+    const words = $("words").value.toLowerCase().split(/\s+/).filter(Boolean);
+    let count = 0;
+    let visible = false;
+    for (const row of $("slos").tBodies[0].rows) {
+      if (!row.classList.contains("said")) {
+        const own = row.dataset.state;
+        const text = row.textContent.toLowerCase();
+        visible = (state === "" || own === state || (state === "not-pass" && own !== "pass")) && words.every((word) => text.includes(word));
+        count += visible ? 1 : 0;
+      }
+      row.hidden = !visible;
+    }
+    $("shown").textContent = `${count} verdict${count === 1 ? "" : "s"}`;
+  }
+
+  // ---- curves --------------------------------------------------------------------------------------------------------
+
+  const LATENCIES = [
+    ["ttft p95", "TTFT p95"], ["ttft p50", "TTFT p50"], ["ttft p99", "TTFT p99"], ["e2e p95", "E2E p95"], ["e2e p50", "E2E p50"],
+    ["tpot p50", "TPOT p50"], ["tpot p95", "TPOT p95"], ["icl p99", "chunk gap p99"],
+  ];
+  const OVER = [
+    ["output_tps value", "output throughput"], ["rps value", "requests per second"], ["goodput value", "goodput"], ["error_rate value", "error rate"],
+    ["gpu.util mean", "GPU utilization"], ["gpu.power mean", "GPU power"], ["gpu.memory_used max", "GPU memory used"],
+    ["energy_per_token value", "energy per token"], ["kv_cache mean", "KV cache used"], ["queue mean", "engine queue"],
+  ];
+  // A statistic of a stage with its unit and 95 % interval; latencies of open-loop stages count from the planned instant.
+  function statistic(stage, choice) {
+    const [metric, stat] = choice.split(" ");
+    const metrics = stage.numbers?.metrics ?? {};
+    const it = (stage.open_loop && metrics[`${metric}_intended`]) || metrics[metric];
+    const value = it && (it[stat] ?? (stat === "value" ? it.mean : undefined));
+    return value === undefined || value === null ? null : { value, unit: it.unit, n: it.n, interval: it.intervals?.[stat], repeats: repeats(stage, choice) };
+  }
+  function repeats(stage, choice) {
+    return (stage.repeats ?? []).map((one) => statistic({ ...stage, numbers: one.numbers, repeats: [] }, choice)?.value).filter((value) => value !== undefined);
+  }
+  const measured = (cell) => cell.stages.filter((stage) => stage.measured && stage.numbers);
+  const offered = (stage) => stage.users ?? stage.rate ?? null;
+  const loadName = () => {
+    const stages = shown().flatMap(measured);
+    if (stages.every((stage) => stage.users != null)) return "concurrent users";
+    if (stages.every((stage) => stage.rate != null)) return "requests per second offered";
+    return "stage";
+  };
+  const DASHES = ["solid", "dashed", "dotted", [8, 3, 2, 3], [2, 2]];
+  const SYMBOLS = ["circle", "triangle", "diamond", "rect", "pin"];
+  // Cells of one backend share its colour; their lines differ.
+  const styled = (cell) => {
+    const alike = cells.filter((other) => other.colour === cell.colour && other.at < cell.at).length;
+    return { symbol: SYMBOLS[alike % SYMBOLS.length], symbolSize: 8, lineStyle: { type: DASHES[alike % DASHES.length], width: 2 }, itemStyle: { color: cell.colour } };
+  };
+  // Axes show shares in percent and bytes in GiB.
+  const unitName = (unit) => ({ "": "%", B: "GiB" })[unit] ?? unit;
+  const scaled = (value, unit) => (value === null ? null : unit === "" ? value * 100 : unit === "B" ? value / 2 ** 30 : value);
+
+  function points(x, y) {
+    return shown().map((cell) => ({
+      cell,
+      points: measured(cell).map((stage) => ({ stage, x: x(stage), y: y(stage) })).filter((point) => point.x !== null && point.y),
+    })).filter((line) => line.points.length > 0);
+  }
+
+  // Error bars: from the smallest to the largest repeat where there are several, else the 95 % interval.
+  function bars(lines) {
+    const data = lines.flatMap(({ cell, points: all }) => all.flatMap(({ x, y }) => {
+      const range = y.repeats.length > 1 ? [Math.min(...y.repeats), Math.max(...y.repeats)] : y.interval;
+      return range ? [{ value: [x, ...range.map((v) => scaled(v, y.unit))], itemStyle: { color: cell.colour } }] : [];
+    }));
+    return {
+      type: "custom", data, silent: true, tooltip: { show: false }, encode: { x: 0, y: [1, 2] }, z: 1,
+      renderItem: (_, api) => {
+        const [high, low] = [api.coord([api.value(0), api.value(2)]), api.coord([api.value(0), api.value(1)])];
+        const style = { stroke: api.visual("color"), lineWidth: 1.2, opacity: 0.75 };
+        const cap = (at) => ({ type: "line", shape: { x1: at[0] - 4, y1: at[1], x2: at[0] + 4, y2: at[1] }, style });
+        return { type: "group", children: [{ type: "line", shape: { x1: high[0], y1: high[1], x2: low[0], y2: low[1] }, style }, cap(high), cap(low)] };
+      },
+    };
+  }
+
+  function curve(x, xName, y, yName, xText) {
+    const lines = points(x, y);
+    if (lines.length === 0) return null;
+    const unit = lines[0].points[0].y.unit;
+    const said = ({ stage, x: at, y: value }) => [stage.name, xText(at, stage), told(value.value, value.unit), value.interval ? `${told(value.interval[0], value.unit)} to ${told(value.interval[1], value.unit)}` : "–", digits(value.n)];
+    return {
+      about: `${yName} over ${xName}, ${lines.length} line${lines.length === 1 ? "" : "s"}.`,
+      option: {
+        tooltip: { trigger: "item", formatter: ({ data }) => (data?.said ? data.said.map(escaped).join("<br>") : "") },
+        xAxis: { type: "value", name: xName, scale: false },
+        yAxis: { type: "value", name: `${yName} (${unitName(unit)})`, min: 0 },
+        series: [
+          ...lines.map(({ cell, points: all }) => ({
+            type: "line", name: cell.short, ...styled(cell), z: 3,
+            data: all.map((point) => ({ value: [point.x, scaled(point.y.value, unit)], said: [`${cell.short} ${point.stage.name}`, xText(point.x, point.stage), `${yName} ${told(point.y.value, unit)}`, point.y.interval ? `95 %: ${told(point.y.interval[0], unit)} to ${told(point.y.interval[1], unit)}` : `${digits(point.y.n)} samples`] })),
+          })),
+          bars(lines),
+        ],
+      },
+      table: {
+        head: ["cell", "stage", xName, yName, "95 % interval", "samples"],
+        rows: lines.flatMap(({ cell, points: all }) => all.map((point) => [cell.short, ...said(point)])),
+      },
+    };
+  }
+
+  const text = (pairs, value) => pairs.find(([key]) => key === value)?.[1] ?? value;
+  const loadText = (at) => `${digits(at)} ${loadName()}`;
+  function pareto() {
+    const y = $("latency").value;
+    return curve((stage) => statistic(stage, "output_tps value")?.value ?? null, "output throughput (tok/s)", (stage) => statistic(stage, y), text(LATENCIES, y), (at, stage) => `${digits(at)} tok/s at ${stage.name}`);
+  }
+  function level() {
+    const y = $("over").value;
+    return curve(offered, loadName(), (stage) => statistic(stage, y), text(OVER, y), loadText);
+  }
+  function percentiles() {
+    const metric = $("latency").value.split(" ")[0];
+    const lines = ["p50", "p95", "p99"].map((stat) => points(offered, (stage) => statistic(stage, `${metric} ${stat}`)));
+    if (lines.every((line) => line.length === 0)) return null;
+    return {
+      about: `p50, p95 and p99 of ${named(metric)} over the load.`,
+      option: {
+        tooltip: { trigger: "item", formatter: ({ data }) => (data?.said ? data.said.map(escaped).join("<br>") : "") },
+        xAxis: { type: "value", name: loadName() },
+        yAxis: { type: "value", name: `${named(metric)} (ms)`, min: 0 },
+        legend: { itemStyle: { color: colour("quiet") }, lineStyle: { color: colour("quiet") } },
+        series: ["p50", "p95", "p99"].flatMap((stat, which) => lines[which].map(({ cell, points: all }) => ({
+          type: "line", name: stat, ...styled(cell), lineStyle: { type: DASHES[which], width: 2 }, symbol: SYMBOLS[which],
+          data: all.map(({ stage, x, y }) => ({ value: [x, y.value], said: [`${cell.short} ${stage.name}`, `${named(metric)} ${stat} ${told(y.value, y.unit)}`, `${digits(y.n)} samples`] })),
+        }))),
+      },
+      table: {
+        head: ["cell", "stage", "p50", "p95", "p99"],
+        rows: shown().flatMap((cell) => measured(cell).map((stage) => [cell.short, stage.name, ...["p50", "p95", "p99"].map((stat) => told(statistic(stage, `${metric} ${stat}`)?.value, "ms"))])),
+      },
+    };
+  }
+
+  // ---- distributions -------------------------------------------------------------------------------------------------
+
+  const byId = new Map(cells.map((cell) => [cell.id, cell]));
+  const stageNames = [...new Set(drawn.stages.map((stage) => stage.stage))];
+  function distributions() {
+    return drawn.stages.filter((stage) => stage.stage === $("stage").value && !hidden.has(stage.cell)).map((stage) => ({
+      cell: byId.get(stage.cell), it: stage.distributions.find((one) => one.metric === $("metric").value),
+    })).filter((one) => one.it);
+  }
+  const valueAxis = () => ({ type: $("log").checked ? "log" : "value", name: `${named($("metric").value)} (ms)`, scale: true });
+  function ecdf() {
+    const all = distributions();
+    if (all.length === 0) return null;
+    const metric = named($("metric").value);
+    return {
+      about: `Cumulative distribution of ${metric} in stage ${$("stage").value}.`,
+      option: {
+        tooltip: { trigger: "axis", axisPointer: { axis: "y" }, formatter: (all) => [`${digits(all[0].value[1])} % at most`, ...all.map((one) => `${one.marker}${escaped(one.seriesName)} ${told(one.value[0], "ms")}`)].join("<br>") },
+        xAxis: valueAxis(),
+        yAxis: { type: "value", name: "share of values (%)", min: 0, max: 100 },
+        series: all.map(({ cell, it }) => ({
+          type: "line", name: `${cell.short} (n=${digits(it.n)})`, ...styled(cell), showSymbol: false, symbolSize: 5, step: "end",
+          data: it.quantiles.map((value, step) => [value, (step / (it.quantiles.length - 1)) * 100]).filter(([value]) => !$("log").checked || value > 0),
+        })),
+      },
+      table: {
+        head: ["share", ...all.map(({ cell }) => cell.short)],
+        rows: [0, 10, 25, 50, 75, 90, 95, 99, 100].map((share) => [`${share} %`, ...all.map(({ it }) => told(it.quantiles[Math.round((share / 100) * (it.quantiles.length - 1))], "ms"))]),
+      },
+    };
+  }
+  function histogram() {
+    const all = distributions();
+    if (all.length === 0) return null;
+    return {
+      about: `Histogram of ${named($("metric").value)} in stage ${$("stage").value}, up to the 99th percentile.`,
+      option: {
+        tooltip: { trigger: "axis", formatter: (all) => all.map(({ data, marker, seriesName }) => `${marker}${escaped(seriesName)} ${told(data.from, "ms")} to ${told(data.to, "ms")}: ${digits(data.value[1])}`).join("<br>") },
+        xAxis: { type: "value", name: `${named($("metric").value)} (ms)`, scale: true },
+        yAxis: { type: "value", name: "values", min: 0 },
+        series: all.map(({ cell, it }) => ({
+          type: "line", name: `${cell.short}${it.above ? ` (+${digits(it.above)} above)` : ""}`, ...styled(cell), step: "middle", showSymbol: false, areaStyle: { opacity: 0.18 },
+          data: it.counts.map((count, bar) => ({ value: [it.from + (bar + 0.5) * it.width, count], from: it.from + bar * it.width, to: it.from + (bar + 1) * it.width })),
+        })),
+      },
+      table: {
+        head: ["cell", "from", "to", "values"],
+        rows: all.flatMap(({ cell, it }) => it.counts.map((count, bar) => [cell.short, told(it.from + bar * it.width, "ms"), told(it.from + (bar + 1) * it.width, "ms"), digits(count)])),
+      },
+    };
+  }
+
+  // ---- over time -----------------------------------------------------------------------------------------------------
+
+  const PANELS = [["in_flight", "running", "queue"], ["sent", "answered", "failed"], ["output_tps"], ["gpu.util", "kv_cache"], ["gpu.memory_used"], ["gpu.power"], ["gpu.temperature"], ["client.cpu"]];
+  const runOf = () => drawn.runs[Number($("run").value)];
+  const LINES = ["#2f6fdb", "#c2571a", "#2e8b57", "#8e44ad", "#b03060", "#00838f", "#7a6a00", "#5b6470"];
+  function shades(run) {
+    const areas = run.spans.map((span) => {
+      const failed = failing.filter((one) => one.cell === run.cell && one.stage === span.stage).map((one) => one.id);
+      const back = failed.length ? colour("shade-fail") : span.measured ? colour("shade") : "transparent";
+      const name = failed.length ? `${span.stage} ✗` : span.measured ? span.stage : "";
+      return [{ xAxis: span.from_s, name, itemStyle: { color: back }, label: { color: colour(failed.length ? "fail" : "quiet") } }, { xAxis: span.to_s }];
+    });
+    return { silent: true, label: { position: "top", fontSize: 11 }, data: areas };
+  }
+  function timeline(metrics) {
+    const run = runOf();
+    const lines = run.timelines.filter((line) => metrics.includes(line.metric));
+    if (lines.length === 0) return null;
+    const label = (line) => named(line.metric) + (line.device === undefined ? "" : ` ${line.device}`);
+    const unit = lines[0].unit;
+    return {
+      about: `${lines.map(label).join(", ")} of ${run.cell}.`,
+      option: {
+        grid: { left: 64, right: 20, top: 54, bottom: 46 },
+        tooltip: { trigger: "axis", axisPointer: { type: "line" }, formatter: (all) => [`${digits(all[0].value[0])} s`, ...all.map((one) => `${one.marker}${escaped(one.seriesName)} ${told(one.data.raw, one.data.unit)}`)].join("<br>") },
+        xAxis: { type: "value", name: "seconds since the cell began", min: 0, max: run.every_s * Math.max(...lines.map((line) => line.values.length)) },
+        yAxis: { type: "value", name: unitName(unit), min: 0 },
+        series: lines.map((line, at) => ({
+          type: "line", name: label(line), showSymbol: line.values.length < 30, symbolSize: 4, lineStyle: { width: 1.6 }, itemStyle: { color: LINES[at % LINES.length] },
+          data: line.values.map((value, point) => ({ value: [(point + 0.5) * run.every_s, scaled(value, line.unit)], raw: value, unit: line.unit })),
+          markArea: at === 0 ? shades(run) : undefined,
+        })),
+      },
+      table: {
+        head: ["seconds", ...lines.map((line) => `${label(line)} (${unitName(line.unit)})`)],
+        rows: lines[0].values.map((_, point) => [digits(point * run.every_s), ...lines.map((line) => digits(scaled(line.values[point], line.unit)))]),
+      },
+    };
+  }
+  function timelines() {
+    for (const element of $("timelines").children) {
+      figures.get(element)?.chart?.dispose();
+      figures.delete(element);
+    }
+    $("timelines").replaceChildren();
+    const run = runOf();
+    const seen = new Set(run.timelines.map((line) => line.metric));
+    const listed = PANELS.flat();
+    const others = [...seen].filter((metric) => !listed.includes(metric) && !["client.rss", "client.lag", "gpu.memory_total"].includes(metric)).map((metric) => [metric]);
+    for (const metrics of [...PANELS, ...others].map((panel) => panel.filter((metric) => seen.has(metric))).filter((panel) => panel.length > 0)) {
+      const element = document.createElement("figure");
+      element.dataset.metrics = metrics.join(" ");
+      const caption = element.appendChild(document.createElement("figcaption"));
+      caption.textContent = metrics.map(named).join(", ").replace(/^./, (c) => c.toUpperCase());
+      $("timelines").append(element);
+      figure(element, () => timeline(metrics));
+    }
+    const failed = failing.filter((one) => one.cell === run.cell);
+    $("time-note").textContent = failed.length
+      ? `Stages in red failed: ${[...new Set(failed.map((one) => `${one.stage} (${failed.filter((other) => other.stage === one.stage).map((other) => other.id).join(", ")})`))].join("; ")}.`
+      : "Measured stages are shaded.";
+  }
+
+  // ---- slowest requests ----------------------------------------------------------------------------------------------
+
+  const PHASES = [["held before sending", "#8a93a3"], ["to the first token", "#c2571a"], ["generating", "#2f6fdb"], ["to the end", "#7a6a00"]];
+  function waterfall() {
+    const stage = drawn.stages[Number($("slow-stage").value)];
+    if (!stage || stage.slowest.length === 0) return null;
+    const zero = Math.min(...stage.slowest.map((request) => request.intended_ms));
+    const rows = stage.slowest.map((request) => {
+      const stops = [request.intended_ms, request.dispatched_ms, request.first_token_ms ?? request.finished_ms, request.last_token_ms ?? request.first_token_ms ?? request.finished_ms, request.finished_ms];
+      return { request, start: stops[0] - zero, parts: PHASES.map((_, at) => Math.max(0, stops[at + 1] - stops[at])) };
+    }).reverse();
+    const label = ({ request }) => `#${request.index}${request.repeat ? ` r${request.repeat + 1}` : ""}${request.outcome === "ok" ? "" : ` ${request.outcome}`}`;
+    const part = (at, [name, fill]) => ({
+      type: "bar", stack: "all", name, itemStyle: { color: fill }, barWidth: "60%",
+      data: rows.map((row) => ({ value: row.parts[at], row })),
+    });
+    return {
+      about: `The ${rows.length} slowest requests of ${stage.cell} ${stage.stage}.`,
+      option: {
+        grid: { left: 110, right: 20, top: 38, bottom: 46 },
+        tooltip: { trigger: "item", formatter: ({ data, seriesName }) => [`${label(data.row)} · ${data.row.request.prompt}`, `${seriesName}: ${told(data.value, "ms")}`, `in all ${told(data.row.parts.reduce((a, b) => a + b), "ms")}`, `${digits(data.row.request.input_tokens)} tokens in, ${digits(data.row.request.output_tokens)} out`].map(escaped).join("<br>") },
+        xAxis: { type: "value", name: "ms since the earliest of them was planned" },
+        yAxis: { type: "category", data: rows.map(label) },
+        series: [{ type: "bar", stack: "all", name: "before", silent: true, itemStyle: { color: "transparent" }, tooltip: { show: false }, data: rows.map((row) => row.start) }, ...PHASES.map((phase, at) => part(at, phase))],
+        legend: { data: PHASES.map(([name]) => name) },
+      },
+      table: {
+        head: ["request", "prompt", "outcome", ...PHASES.map(([name]) => name), "tokens in", "tokens out"],
+        rows: [...rows].reverse().map((row) => [label(row), row.request.prompt, row.request.outcome, ...row.parts.map((ms) => told(ms, "ms")), digits(row.request.input_tokens), digits(row.request.output_tokens)]),
+      },
+    };
+  }
+
+  // ---- outcomes ------------------------------------------------------------------------------------------------------
+
+  const OUTCOMES = ["#2e8b57", "#b3201b", "#d9822b", "#8e44ad", "#00838f", "#b03060", "#7a6a00", "#5b6470"];
+  function outcomes() {
+    const rows = shown().flatMap((cell) => measured(cell).map((stage) => {
+      const { ok, cut, dropped, unsent, outcomes: failed } = stage.numbers;
+      return { label: `${cell.short} ${stage.name}`, counts: { ok, ...failed, ok_: undefined, cut, dropped, unsent } };
+    })).reverse();
+    const kinds = [...new Set(rows.flatMap((row) => Object.keys(row.counts)))].filter((kind) => rows.some((row) => row.counts[kind] > 0));
+    if (kinds.length === 0) return null;
+    return {
+      about: `Requests of each stage by outcome: ${kinds.join(", ")}.`,
+      option: {
+        grid: { left: 150, right: 20, top: 38, bottom: 46 },
+        tooltip: { trigger: "item", formatter: ({ name, seriesName, value }) => `${escaped(name)}<br>${escaped(seriesName)}: ${digits(value)}` },
+        xAxis: { type: "value", name: "requests" },
+        yAxis: { type: "category", data: rows.map((row) => row.label), axisLabel: { width: 140, overflow: "truncate" } },
+        series: kinds.map((kind, at) => ({ type: "bar", stack: "all", name: kind, itemStyle: { color: OUTCOMES[at % OUTCOMES.length] }, data: rows.map((row) => row.counts[kind] ?? 0) })),
+      },
+      table: { head: ["stage", ...kinds], rows: [...rows].reverse().map((row) => [row.label, ...kinds.map((kind) => digits(row.counts[kind] ?? 0))]) },
+    };
+  }
+
+  // ---- the page ------------------------------------------------------------------------------------------------------
+
+  function theme() {
+    const chosen = $("theme").value;
+    if (chosen === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = chosen;
+    redrawAll();
+  }
+
+  function start() {
+    $("charts").hidden = false;
+    const has = (choice) => cells.some((cell) => measured(cell).some((stage) => statistic(stage, choice)));
+    choices($("latency"), LATENCIES.filter(([choice]) => has(choice)));
+    choices($("over"), OVER.filter(([choice]) => has(choice)));
+    const metrics = [...new Set(drawn.stages.flatMap((stage) => stage.distributions.map((one) => one.metric)))];
+    choices($("metric"), metrics.map((metric) => [metric, named(metric)]));
+    choices($("stage"), stageNames.map((name) => [name, name]), stageNames.at(-1));
+    choices($("run"), drawn.runs.map((run, at) => [String(at), byId.get(run.cell).short + (report.repeats > 1 ? ` · repeat ${run.repeat + 1}` : "")]));
+    choices($("slow-stage"), drawn.stages.map((stage, at) => [String(at), `${byId.get(stage.cell).short} ${stage.stage}`]), String(drawn.stages.length - 1));
+    cellBoxes();
+    const on = (id, ...elements) => $(id).addEventListener("change", () => elements.forEach((element) => redraw($(element))));
+    figure($("pareto"), pareto);
+    figure($("level"), level);
+    figure($("percentiles"), percentiles);
+    on("latency", "pareto", "percentiles");
+    on("over", "level");
+    figure($("ecdf"), ecdf);
+    figure($("histogram"), histogram);
+    ["metric", "stage", "log"].forEach((id) => on(id, "ecdf", "histogram"));
+    timelines();
+    $("run").addEventListener("change", timelines);
+    figure($("waterfall"), waterfall, true);
+    on("slow-stage", "waterfall");
+    figure($("ends"), outcomes, true);
+  }
+
+  if ($("slos")) {
+    document.querySelector("#verdicts .controls").hidden = false;
+    $("state").addEventListener("change", filterVerdicts);
+    $("words").addEventListener("input", filterVerdicts);
+    filterVerdicts();
+  }
+  if (drawn.runs.length > 0) start();
+  else for (const link of document.querySelectorAll("nav .drawn")) link.remove();
+  $("theme").addEventListener("change", theme);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
+  // Paper is white.
+  addEventListener("beforeprint", () => {
+    document.documentElement.dataset.theme = "light";
+    redrawAll();
+  });
+  addEventListener("afterprint", theme);
+})();
