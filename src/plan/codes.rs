@@ -54,6 +54,8 @@ pub const CODES: &[(&str, &str)] = &[
         "S071",
         "an environment variable for a header that is not set",
     ),
+    ("S150", "a distribution of lengths that has no lengths"),
+    ("S151", "a tokenizer that cannot be loaded"),
     ("L003", "a percentile with too few samples to be sure of it"),
     ("L036", "an exclusion that excludes nothing"),
     ("L037", "a key that has no effect in this load"),
@@ -66,6 +68,10 @@ pub const CODES: &[(&str, &str)] = &[
     (
         "L041",
         "an expectation that this version does not judge yet",
+    ),
+    (
+        "L150",
+        "a tokenizer that is not at hand: lengths are estimated",
     ),
 ];
 

@@ -42,6 +42,7 @@ pub(crate) fn cell(
         limit: None,
         seed: 1,
         shuffle: false,
+        tokenizer: None,
     };
     let second = Duration::from_secs(1);
     Cell {
@@ -63,6 +64,7 @@ pub(crate) fn cell(
             key: model.to_owned(),
             id: None,
             served_as: Vec::new(),
+            tokenizer: None,
         }),
         prompts: prompts.to_owned(),
         load: load.to_owned(),

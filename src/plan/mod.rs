@@ -32,7 +32,7 @@ use std::time::Duration;
 use crate::diagnostic::Span;
 use crate::seed::{Random, Seed};
 use crate::units::Rate;
-use crate::workload::Workload;
+use crate::workload::{Tokenizer, Workload};
 
 /// What will happen.
 #[derive(Clone, Debug)]
@@ -257,6 +257,8 @@ pub struct Model {
     pub id: Option<String>,
     /// The name that a backend serves it under, by backend id.
     pub served_as: Vec<(String, String)>,
+    /// What counts its tokens, and holds its chat template.
+    pub tokenizer: Option<Arc<Tokenizer>>,
 }
 
 impl Model {

@@ -7,10 +7,12 @@ use super::RequestParameters;
 use super::requests::SMOKE_TOKENS;
 use crate::diagnostic::{Diagnostic, Sources, Span, Spanned};
 use crate::spec::{
-    DistributionSpec, Expand, OverContext, PromptOrder, PromptsSpec, ScenarioSpec, SourceSpec,
+    DistributionSpec, Expand, LengthSpec, OverContext, PrefixDistribution, PromptOrder,
+    PromptsSpec, ScenarioSpec, SharedPrefixSpec, SourceSpec,
 };
 use crate::workload::{
-    Fields, InlinePrompt, LengthDistribution, LengthFilter, PromptSource, Source, Workload,
+    Fields, Histogram, InlinePrompt, LengthDistribution, LengthFilter, PrefixGroups, PromptSource,
+    SharedPrefix, Source, Tokenizer, Workload,
 };
 
 /// The id of the set that is built in.
@@ -32,40 +34,46 @@ pub(super) struct LoadedSet {
     pub(super) id: String,
     /// The id in the cells: that of the set, with its category if the set is expanded.
     pub(super) name: String,
+    /// The tokenizer that its prompts are made for; the same set has other texts for another one.
+    pub(super) tokenizer: Option<Arc<Tokenizer>>,
     pub(super) workload: Arc<Workload>,
+}
+
+/// Whether the prompts of a set depend on the model's tokenizer.
+pub(super) fn is_made_for_a_tokenizer(id: &str, spec: &ScenarioSpec) -> bool {
+    let written = spec.prompts.as_ref().and_then(|prompts| prompts.get(id));
+    written.is_some_and(|written| matches!(written.source.value, SourceSpec::Synthetic(_)))
 }
 
 /// Loads a set and takes it apart if it is expanded; mistakes go to `found`.
 pub(super) fn load(
     id: &str,
     spec: &ScenarioSpec,
+    tokenizer: Option<Arc<Tokenizer>>,
     seed: u64,
     smoke: bool,
     sources: &Sources,
     found: &mut Vec<Diagnostic>,
 ) -> Vec<LoadedSet> {
+    let whole = |workload| LoadedSet {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        tokenizer: tokenizer.clone(),
+        workload,
+    };
     let Some(written) = spec.prompts.as_ref().and_then(|prompts| prompts.get(id)) else {
         return load_source(built_in(seed), None, found)
-            .map(|workload| {
-                vec![LoadedSet {
-                    id: id.to_owned(),
-                    name: id.to_owned(),
-                    workload,
-                }]
-            })
+            .map(|workload| vec![whole(workload)])
             .unwrap_or_default();
     };
     check(written, found);
-    let source = source(id, written, seed, smoke, sources);
-    let Some(workload) = load_source(source, Some(place(written)), found) else {
+    let source = source(id, written, tokenizer.clone(), seed, smoke, sources, found);
+    let loaded = source.and_then(|source| load_source(source, Some(place(written)), found));
+    let Some(workload) = loaded else {
         return Vec::new();
     };
     if written.use_as.expand.as_ref().map(|expand| expand.value) != Some(Expand::Category) {
-        return vec![LoadedSet {
-            id: id.to_owned(),
-            name: id.to_owned(),
-            workload,
-        }];
+        return vec![whole(workload)];
     }
     workload
         .categories()
@@ -74,6 +82,7 @@ pub(super) fn load(
             Some(LoadedSet {
                 id: id.to_owned(),
                 name: format!("{id}-{category}"),
+                tokenizer: tokenizer.clone(),
                 workload: Arc::new(workload.expand(category)?),
             })
         })
@@ -90,6 +99,7 @@ fn built_in(seed: u64) -> PromptSource {
         limit: None,
         seed,
         shuffle: true,
+        tokenizer: None,
     }
 }
 
@@ -129,11 +139,13 @@ fn place(written: &PromptsSpec) -> Span {
 fn source(
     id: &str,
     written: &PromptsSpec,
+    tokenizer: Option<Arc<Tokenizer>>,
     seed: u64,
     smoke: bool,
     sources: &Sources,
-) -> PromptSource {
-    let absolute = |path: &Spanned<PathBuf>| sources.directory(path.span.source).join(&path.value);
+    found: &mut Vec<Diagnostic>,
+) -> Option<PromptSource> {
+    let absolute = |path: &Spanned<PathBuf>| absolute(path, sources);
     let use_as = &written.use_as;
     let filter = |min: &Option<Spanned<u32>>, max: &Option<Spanned<u32>>, usual: LengthFilter| {
         LengthFilter {
@@ -183,26 +195,26 @@ fn source(
                 .collect(),
         },
         SourceSpec::Synthetic(synthetic) => Source::Synthetic {
-            input_tokens: lengths(&synthetic.input_tokens),
-            output_tokens: use_as.output_tokens.as_ref().map(|tokens| {
-                if smoke {
-                    LengthDistribution::Fixed(SMOKE_TOKENS)
-                } else {
-                    lengths(tokens)
-                }
-            }),
+            input_tokens: lengths(&synthetic.input_tokens, sources, found)?,
+            output_tokens: match &use_as.output_tokens {
+                Some(_) if smoke => Some(LengthDistribution::Fixed(SMOKE_TOKENS)),
+                Some(tokens) => Some(lengths(tokens, sources, found)?),
+                None => None,
+            },
+            shared_prefix: use_as.shared_prefix.as_ref().map(shared_prefix),
         },
     };
-    PromptSource {
+    Some(PromptSource {
         id: id.to_owned(),
         from,
+        tokenizer,
         limit: use_as.limit.as_ref().map(|limit| limit.value),
         seed: use_as.seed.as_ref().map_or(seed, |seed| seed.value),
         shuffle: use_as
             .order
             .as_ref()
             .is_none_or(|order| order.value == PromptOrder::Shuffle),
-    }
+    })
 }
 
 fn fields(written: &crate::spec::FieldsSpec) -> Fields {
@@ -217,7 +229,56 @@ fn fields(written: &crate::spec::FieldsSpec) -> Fields {
     }
 }
 
-fn lengths(written: &DistributionSpec<u32>) -> LengthDistribution {
+fn absolute(path: &Spanned<PathBuf>, sources: &Sources) -> PathBuf {
+    sources.directory(path.span.source).join(&path.value)
+}
+
+fn shared_prefix(written: &SharedPrefixSpec) -> SharedPrefix {
+    let distribution = written.distribution.as_ref().map(|spread| spread.value);
+    SharedPrefix {
+        tokens: written.tokens.value,
+        groups: written.groups.as_ref().map_or(1, |groups| groups.value),
+        distribution: match distribution {
+            Some(PrefixDistribution::Zipf) => PrefixGroups::Zipf,
+            Some(PrefixDistribution::Uniform) | None => PrefixGroups::Uniform,
+        },
+    }
+}
+
+/// The distribution as written; a histogram that cannot be read goes to `found`.
+fn lengths(
+    written: &LengthSpec,
+    sources: &Sources,
+    found: &mut Vec<Diagnostic>,
+) -> Option<LengthDistribution> {
+    Some(match written {
+        LengthSpec::Simple(simple) => simple_lengths(simple),
+        LengthSpec::Zipf(zipf) => LengthDistribution::Zipf {
+            exponent: zipf
+                .exponent
+                .as_ref()
+                .map_or(1.0, |exponent| exponent.value),
+            min: zipf.min.as_ref().map_or(1, |min| min.value.max(1)),
+            max: zipf.max.value,
+        },
+        LengthSpec::Histogram(path) => match Histogram::read(&absolute(path, sources)) {
+            Ok(histogram) => LengthDistribution::Histogram(histogram),
+            Err(error) => {
+                found.push(Diagnostic::error("S058", error.to_string()).at(path.span, ""));
+                return None;
+            }
+        },
+        LengthSpec::Mixture(parts) => {
+            let parts: Option<Vec<_>> = parts
+                .iter()
+                .map(|part| Some((part.weight.value, lengths(&part.tokens, sources, found)?)))
+                .collect();
+            LengthDistribution::Mixture(parts?.into())
+        }
+    })
+}
+
+fn simple_lengths(written: &DistributionSpec<u32>) -> LengthDistribution {
     let bounds = |min: &Option<Spanned<u32>>, max: &Option<Spanned<u32>>| {
         (
             min.as_ref().map_or(1, |min| min.value),
@@ -245,14 +306,16 @@ fn lengths(written: &DistributionSpec<u32>) -> LengthDistribution {
                 max,
             }
         }
-        // Refused by `check`.
-        DistributionSpec::Exponential(mean) => LengthDistribution::Fixed(mean.value),
+        DistributionSpec::Exponential(mean) => {
+            LengthDistribution::Exponential(f64::from(mean.value))
+        }
     }
 }
 
 /// An answer length that is the same for every prompt of a set.
 pub(super) fn fix_length(written: &PromptsSpec, parameters: &mut RequestParameters) {
-    if let Some(DistributionSpec::Fixed(tokens)) = &written.use_as.output_tokens {
+    if let Some(LengthSpec::Simple(DistributionSpec::Fixed(tokens))) = &written.use_as.output_tokens
+    {
         parameters.max_tokens = tokens.value;
         parameters.min_tokens = Some(tokens.value);
         parameters.ignore_eos = true;
@@ -265,7 +328,7 @@ fn check(written: &PromptsSpec, found: &mut Vec<Diagnostic>) {
     let synthetic = matches!(written.source.value, SourceSpec::Synthetic(_));
     let varies = !matches!(
         use_as.output_tokens,
-        None | Some(DistributionSpec::Fixed(_))
+        None | Some(LengthSpec::Simple(DistributionSpec::Fixed(_)))
     );
     if varies && !synthetic {
         found.push(
@@ -277,16 +340,17 @@ fn check(written: &PromptsSpec, found: &mut Vec<Diagnostic>) {
     let not_yet = |what: &str, span: Span| {
         Diagnostic::error("S062", format!("{what} cannot be run yet")).at(span, "")
     };
-    if let Some(prefix) = &use_as.shared_prefix {
-        found.push(not_yet("`shared_prefix`", prefix.tokens.span));
+    if let (Some(prefix), false) = (&use_as.shared_prefix, synthetic) {
+        found.push(not_yet(
+            "`shared_prefix` of prompts that are not synthetic",
+            prefix.tokens.span,
+        ));
     }
     for lengths in [use_as.output_tokens.as_ref(), input_lengths(written)]
         .into_iter()
         .flatten()
     {
-        if let DistributionSpec::Exponential(mean) = lengths {
-            found.push(not_yet("an exponential distribution of lengths", mean.span));
-        }
+        check_lengths(lengths, found);
     }
     let category = use_as.category.as_ref();
     if let Some(category) =
@@ -306,7 +370,41 @@ fn check(written: &PromptsSpec, found: &mut Vec<Diagnostic>) {
     }
 }
 
-fn input_lengths(written: &PromptsSpec) -> Option<&DistributionSpec<u32>> {
+/// What is wrong with a distribution that only its numbers tell.
+fn check_lengths(written: &LengthSpec, found: &mut Vec<Diagnostic>) {
+    let wrong = |message: &str, span: Span, found: &mut Vec<Diagnostic>| {
+        found.push(Diagnostic::error("S150", message).at(span, ""));
+    };
+    match written {
+        LengthSpec::Simple(_) | LengthSpec::Histogram(_) => {}
+        LengthSpec::Zipf(zipf) => {
+            let least = zipf.min.as_ref().map_or(1, |min| min.value);
+            if zipf.max.value < least {
+                wrong(
+                    "the greatest length is below the least",
+                    zipf.max.span,
+                    found,
+                );
+            }
+            if let Some(exponent) = &zipf.exponent
+                && !(0.0..=20.0).contains(&exponent.value)
+            {
+                wrong("the exponent lies between 0 and 20", exponent.span, found);
+            }
+        }
+        LengthSpec::Mixture(parts) => {
+            for part in parts {
+                let weight = part.weight.value;
+                if !(weight.is_finite() && weight > 0.0) {
+                    wrong("the weight of a part is above 0", part.weight.span, found);
+                }
+                check_lengths(&part.tokens, found);
+            }
+        }
+    }
+}
+
+fn input_lengths(written: &PromptsSpec) -> Option<&LengthSpec> {
     match &written.source.value {
         SourceSpec::Synthetic(synthetic) => Some(&synthetic.input_tokens),
         _ => None,

@@ -18,6 +18,7 @@ use crate::spec::{
     RunSpec, ScenarioSpec, SloSpec, Tail, WhereSpec, WorkersSpec,
 };
 use crate::units::{Rate, Share, format_duration};
+use crate::workload::{Library, Tokenizer};
 
 /// What the command line says about a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +35,10 @@ pub struct PlanOptions {
     pub smoke: bool,
     /// A one-line run without a file: warm-ups of the simulator are short.
     pub quick: bool,
+    /// Nothing will run: what is not on this machine is not fetched, and told by a warning.
+    pub dry: bool,
+    /// Where tokenizers and data sets come from that are not on this machine.
+    pub library: Library,
 }
 
 const COOLDOWN: Duration = Duration::from_secs(2);
@@ -143,10 +148,10 @@ impl<'a> Resolver<'a> {
 
     fn resolve(&self, found: &mut Vec<Diagnostic>) -> Option<Plan> {
         self.check_what_is_not_in_a_cell(found);
-        let models = backends::models(self.spec, found);
+        let models = backends::models(self.spec, self.options, self.sources, found);
         let combinations = combinations(self.spec, found);
-        let sets = self.load_sets(&combinations, found);
-        let combinations = take_apart(&combinations, &sets);
+        let sets = self.load_sets(&combinations, &models, found);
+        let combinations = self.take_apart(&combinations, &models, &sets);
         let ids: Vec<[&str; 4]> = combinations
             .iter()
             .map(|(combination, set)| {
@@ -379,24 +384,59 @@ impl<'a> Resolver<'a> {
     fn load_sets(
         &self,
         combinations: &[Combination],
+        models: &[Model],
         found: &mut Vec<Diagnostic>,
     ) -> Vec<LoadedSet> {
-        let mut ids: Vec<&str> = Vec::new();
+        let mut wanted: Vec<(&str, Option<Arc<Tokenizer>>)> = Vec::new();
         for combination in combinations {
-            if !ids.contains(&combination.prompts.as_str()) {
-                ids.push(&combination.prompts);
+            let tokenizer = self.tokenizer_of(combination, models);
+            if !wanted.contains(&(&combination.prompts, tokenizer.clone())) {
+                wanted.push((&combination.prompts, tokenizer));
             }
         }
-        ids.into_iter()
-            .flat_map(|id| {
+        wanted
+            .into_iter()
+            .flat_map(|(id, tokenizer)| {
                 prompts::load(
                     id,
                     self.spec,
+                    tokenizer,
                     self.seed,
                     self.options.smoke,
                     self.sources,
                     found,
                 )
+            })
+            .collect()
+    }
+
+    /// The tokenizer that the prompts of a combination are made for, where they depend on one.
+    fn tokenizer_of(&self, combination: &Combination, models: &[Model]) -> Option<Arc<Tokenizer>> {
+        prompts::is_made_for_a_tokenizer(&combination.prompts, self.spec)
+            .then(|| {
+                models
+                    .iter()
+                    .find(|model| model.key == combination.model)?
+                    .tokenizer
+                    .clone()
+            })
+            .flatten()
+    }
+
+    /// Each combination with each of the sets that its prompt set was taken apart into.
+    fn take_apart<'s>(
+        &self,
+        combinations: &[Combination],
+        models: &[Model],
+        sets: &'s [LoadedSet],
+    ) -> Vec<(Combination, &'s LoadedSet)> {
+        combinations
+            .iter()
+            .flat_map(|combination| {
+                let tokenizer = self.tokenizer_of(combination, models);
+                sets.iter()
+                    .filter(move |set| set.id == combination.prompts && set.tokenizer == tokenizer)
+                    .map(|set| (combination.clone(), set))
             })
             .collect()
     }
@@ -698,21 +738,6 @@ fn has_error(found: &[Diagnostic]) -> bool {
     found
         .iter()
         .any(|diagnostic| diagnostic.severity == Severity::Error)
-}
-
-/// Each combination with each of the sets that its prompt set was taken apart into.
-fn take_apart<'a>(
-    combinations: &[Combination],
-    sets: &'a [LoadedSet],
-) -> Vec<(Combination, &'a LoadedSet)> {
-    combinations
-        .iter()
-        .flat_map(|combination| {
-            sets.iter()
-                .filter(|set| set.id == combination.prompts)
-                .map(|set| (combination.clone(), set))
-        })
-        .collect()
 }
 
 fn assertion_texts(slo: &SloSpec) -> Vec<&str> {

@@ -339,7 +339,7 @@ record! {
         /// The cap on generated tokens. Default: 256.
         pub max_tokens: Option<Spanned<u32>>,
         /// Lengths of answers in tokens, sent with `min_tokens` and `ignore_eos` where the engine has them. Not beside `max_tokens`.
-        pub output_tokens: Option<DistributionSpec<u32>>,
+        pub output_tokens: Option<LengthSpec>,
         /// A prefix that groups of prompts share.
         pub shared_prefix: Option<SharedPrefixSpec>,
         /// The category of every prompt of the set.
@@ -432,8 +432,8 @@ record! {
 record! {
     /// Prompts made from a seed.
     pub struct SyntheticSource {
-        /// Lengths of prompts in tokens: a number, or `{ uniform: [32, 512] }`, `{ normal: … }`, `{ lognormal: … }`.
-        pub input_tokens: DistributionSpec<u32>,
+        /// Lengths of prompts in tokens: a number, or `{ uniform: [32, 512] }`, `{ lognormal: … }`, `{ zipf: … }`, `{ mixture: … }`.
+        pub input_tokens: LengthSpec,
     }
 }
 
@@ -478,10 +478,57 @@ words! {
 record! {
     /// A prefix that groups of prompts share.
     pub struct SharedPrefixSpec {
-        /// Its length in tokens.
+        /// Its length in tokens, which the prompt's length counts in: a prompt is at least one token longer than its prefix.
         pub tokens: Spanned<u32>,
         /// How many different prefixes there are. Default: 1.
         pub groups: Option<Spanned<u32>>,
+        /// How prompts are spread over the groups. Default: `uniform`.
+        pub distribution: Option<Spanned<PrefixDistribution>>,
+    }
+}
+
+words! {
+    /// How prompts are spread over groups.
+    pub enum PrefixDistribution {
+        /// Evenly.
+        Uniform = "uniform",
+        /// The k-th group has a share in proportion to 1/k.
+        Zipf = "zipf",
+    }
+}
+
+/// A distribution of lengths in tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LengthSpec {
+    /// As times have them, too.
+    Simple(DistributionSpec<u32>),
+    /// Short lengths often, long ones seldom.
+    Zipf(ZipfSpec),
+    /// As counted in a file.
+    Histogram(Spanned<PathBuf>),
+    /// One of several.
+    Mixture(Vec<MixturePart>),
+}
+
+record! {
+    /// A Zipf distribution: the k-th shortest length has a share in proportion to `k` to the power of `-exponent`.
+    pub struct ZipfSpec {
+        /// How steeply shares fall. Default: 1.
+        pub exponent: Option<Spanned<f64>>,
+        /// The least length. Default: 1.
+        pub min: Option<Spanned<u32>>,
+        /// The greatest length.
+        pub max: Spanned<u32>,
+    }
+}
+
+record! {
+    /// A part of a mixture.
+    pub struct MixturePart {
+        /// Its share among those of all parts.
+        pub weight: Spanned<f64>,
+        /// Its lengths.
+        pub tokens: LengthSpec,
     }
 }
 

@@ -20,8 +20,10 @@ pub struct Facts {
     pub warmup: u64,
     /// Lengths of the measured prompts in characters; for a set that never ends, of its first thousand.
     pub characters: Spread,
-    /// The same in tokens, estimated.
+    /// The same in tokens, estimated unless they were counted.
     pub tokens: Spread,
+    /// Whether a tokenizer counted them.
+    pub counted: bool,
     /// Measured prompts of each category, in the order of the file.
     pub categories: Vec<(Arc<str>, u64)>,
 }

@@ -15,14 +15,25 @@ mod select;
 mod row;
 mod file;
 mod categories;
+mod lengths;
 mod synthetic;
+mod prose;
 mod words;
+mod tokenizer;
+mod template;
+mod library;
 
 pub use error::{RowProblem, WorkloadError};
 pub use facts::{DropReason, Facts, Spread};
+pub use lengths::{Histogram, LengthDistribution};
+pub use library::{HubKind, Library};
 pub use prompt::{Prompt, estimated_tokens};
 pub use set::Workload;
-pub use source::{Fields, InlinePrompt, LengthDistribution, LengthFilter, PromptSource, Source};
+pub use source::{
+    Fields, InlinePrompt, LengthFilter, PrefixGroups, PromptSource, SharedPrefix, Source,
+};
+pub use template::ChatTemplate;
+pub use tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerFiles};
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use super::error::WorkloadError;
 use super::facts::{Facts, Spread};
 use super::file::{read_file, read_sharegpt, read_sharegpt_stream};
 use super::prompt::Prompt;
+use super::prose::Prose;
 use super::select::{Candidate, Chosen, Selection, Unfit, measured_part};
 use super::source::{InlinePrompt, LengthFilter, PromptSource, Source};
 use super::synthetic::Synthesizer;
@@ -92,14 +93,25 @@ impl Workload {
             Source::Synthetic {
                 input_tokens,
                 output_tokens,
+                shared_prefix,
             } => {
-                let seed = set_seed(source).stream("synthetic");
-                return Ok(Workload::synthetic(Synthesizer::new(
-                    seed,
-                    *input_tokens,
-                    *output_tokens,
+                let made = Synthesizer::new(
+                    set_seed(source).stream("synthetic"),
+                    input_tokens.clone(),
+                    output_tokens.clone(),
+                    *shared_prefix,
+                    Prose::new(source.tokenizer.clone()),
                     source.limit,
-                )));
+                );
+                if let Some((asked, has)) = made.first_inexact() {
+                    return Err(WorkloadError::Impossible {
+                        id: source.id.clone(),
+                        message: format!(
+                            "this tokenizer makes {has} tokens of a text that should have {asked}"
+                        ),
+                    });
+                }
+                return Ok(Workload::synthetic(made));
             }
         };
         Workload::selected(source, selection, path)
@@ -188,6 +200,7 @@ impl Workload {
         if selection.bad > 0 {
             return Err(WorkloadError::Rows {
                 path: path.to_path_buf(),
+                noun: "prompt",
                 bad: selection.bad,
                 first: std::mem::take(&mut selection.problems),
             });
@@ -245,8 +258,16 @@ impl Workload {
         let lengths = || (0..looked_at).map(|ordinal| u64::from(made.input_length(ordinal)));
         let facts = Facts {
             measured: made.limit,
+            counted: made.prose.tokenizer().is_some(),
             tokens: Spread::of(lengths().collect()),
-            characters: Spread::of(lengths().map(|tokens| tokens * 4).collect()),
+            characters: match made.prose.tokenizer() {
+                None => Spread::of(lengths().map(|tokens| tokens * 4).collect()),
+                Some(_) => Spread::of(
+                    (0..looked_at)
+                        .map(|ordinal| made.prompt(ordinal).text.chars().count() as u64)
+                        .collect(),
+                ),
+            },
             ..Facts::default()
         };
         Workload {

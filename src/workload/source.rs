@@ -1,6 +1,10 @@
 //! Where a prompt set comes from, with nothing left to decide.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::lengths::LengthDistribution;
+use super::tokenizer::Tokenizer;
 
 /// A prompt set with nothing left to decide.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +19,8 @@ pub struct PromptSource {
     pub seed: u64,
     /// Whether prompts come in the order of the file or shuffled.
     pub shuffle: bool,
+    /// What counts tokens; without one they are estimated.
+    pub tokenizer: Option<Arc<Tokenizer>>,
 }
 
 /// Where prompts come from.
@@ -51,6 +57,8 @@ pub enum Source {
         input_tokens: LengthDistribution,
         /// Answer lengths in tokens, sent as `max_tokens` with `min_tokens` and `ignore_eos`; `None`: the cap alone.
         output_tokens: Option<LengthDistribution>,
+        /// A prefix that groups of prompts share; `None`: no two prompts begin alike.
+        shared_prefix: Option<SharedPrefix>,
     },
 }
 
@@ -89,35 +97,24 @@ pub struct LengthFilter {
     pub max_chars: usize,
 }
 
-/// A distribution of lengths in tokens.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum LengthDistribution {
-    /// Always this.
-    Fixed(u32),
-    /// Uniform between two bounds, both included.
-    Uniform(u32, u32),
-    /// Normal, cut to `min..=max`.
-    Normal {
-        /// The mean.
-        mean: f64,
-        /// The standard deviation.
-        stddev: f64,
-        /// The least length.
-        min: u32,
-        /// The greatest length.
-        max: u32,
-    },
-    /// Log-normal with median and 95th percentile, cut to `min..=max`.
-    Lognormal {
-        /// The median.
-        median: f64,
-        /// The 95th percentile.
-        p95: f64,
-        /// The least length.
-        min: u32,
-        /// The greatest length.
-        max: u32,
-    },
+/// A prefix that groups of prompts share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedPrefix {
+    /// Its length in tokens; the prompt's own length counts it in.
+    pub tokens: u32,
+    /// How many different prefixes there are.
+    pub groups: u32,
+    /// How prompts are spread over the groups.
+    pub distribution: PrefixGroups,
+}
+
+/// How prompts are spread over the groups that share a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrefixGroups {
+    /// Evenly.
+    Uniform,
+    /// The k-th group has a share in proportion to 1/k.
+    Zipf,
 }
 
 impl LengthFilter {

@@ -23,6 +23,7 @@ fn set(from: Source) -> PromptSource {
         limit: None,
         seed: 1,
         shuffle: false,
+        tokenizer: None,
     }
 }
 
@@ -474,6 +475,7 @@ fn synthetic(input_tokens: LengthDistribution) -> PromptSource {
         ..set(Source::Synthetic {
             input_tokens,
             output_tokens: Some(LengthDistribution::Uniform(64, 256)),
+            shared_prefix: None,
         })
     }
 }

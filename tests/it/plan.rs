@@ -7,6 +7,7 @@ use scenario::diagnostic::{Diagnostic, Sources};
 use scenario::plan::describe::{describe, write_arrivals};
 use scenario::plan::{Plan, PlanOptions, plan};
 use scenario::spec;
+use scenario::workload::Library;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plans")
@@ -401,4 +402,57 @@ fn the_presets_of_the_plan_are_those_of_the_simulator() {
         scenario::plan::presets::PRESETS,
         scenario::engine::simulator::PRESET_NAMES
     );
+}
+
+#[test]
+fn a_tokenizer_makes_lengths_exact_and_its_absence_is_told() {
+    let file = |tokenizer: &str| {
+        format!(
+            "version: 1\nbackends: {{ sim: {{ kind: simulator }} }}\n\
+             models: {{ m: {{ id: m{tokenizer} }} }}\n\
+             prompts: {{ p: {{ source: synthetic, input_tokens: {{ zipf: {{ min: 20, max: 90 }} }} }} }}\n\
+             load: {{ l: {{ levels: {{ users: 2, requests: 6, allow_short: true }} }} }}\n"
+        )
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tokenizers/bytes");
+    let named = format!(", tokenizer: {}", folder.display());
+    let exact = plan_of_text(&file(&named), &PlanOptions::default());
+    let tokenizer = exact.cells[0].model.tokenizer.clone().unwrap();
+    for ordinal in 0..50 {
+        let prompt = exact.cells[0].workload.prompt(ordinal);
+        assert_eq!(Some(tokenizer.count(&prompt.text)), prompt.tokens);
+    }
+    let estimated = plan_of_text(&file(""), &PlanOptions::default());
+    assert_ne!(exact.digest, estimated.digest);
+    assert!(
+        !describe(&exact).contains("estimated"),
+        "{}",
+        describe(&exact)
+    );
+    assert!(
+        describe(&estimated).contains("estimated"),
+        "{}",
+        describe(&estimated)
+    );
+}
+
+#[test]
+fn a_tokenizer_that_is_not_at_hand_stops_a_run_and_not_a_check() {
+    let text = "version: 1\nbackends: { e: http://localhost:1 }\n\
+                models: { m: { id: m, tokenizer: owner/name } }\n\
+                load: { l: { levels: { users: 2, requests: 6 } } }\n";
+    let planned = |dry| {
+        let library = Library {
+            offline: true,
+            ..Library::default()
+        };
+        let options = PlanOptions {
+            dry,
+            library,
+            ..PlanOptions::default()
+        };
+        plan_text(Path::new("a.yaml"), text, &options)
+    };
+    assert!(planned(false).unwrap_err().contains("S151"));
+    assert!(planned(true).unwrap().1.contains("L150"));
 }

@@ -708,6 +708,7 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
         limit: None,
         seed: 42,
         shuffle: false,
+        tokenizer: None,
     });
     let second = Duration::from_secs(1);
     let stage = |name: &str, measured, seconds: u64| Stage {
@@ -743,6 +744,7 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
             key: "llama8b".into(),
             id: None,
             served_as: Vec::new(),
+            tokenizer: None,
         }),
         prompts: prompts.into(),
         load: "steady".into(),
