@@ -129,10 +129,11 @@ fn shape_sentence(schedule: &Schedule) -> String {
             max_in_flight,
             on_full,
         } => {
-            let process = match curve.process {
+            let process = match &curve.process {
                 Process::Uniform => "evenly spaced arrivals".to_owned(),
                 Process::Poisson => "Poisson arrivals".to_owned(),
-                Process::Gamma(shape) => format!("gamma arrivals of shape {}", trim_float(shape)),
+                Process::Gamma(shape) => format!("gamma arrivals of shape {}", trim_float(*shape)),
+                Process::Recorded(_) => "arrivals at the times of a trace".to_owned(),
             };
             let full = match on_full {
                 OnFull::Queue => "wait",
@@ -199,6 +200,12 @@ fn describe_segment(cell: &Cell, segment: &Segment, text: &mut String) {
     for stage in segment.stages.clone() {
         let planned = &cell.stages[stage];
         let what = match &segment.schedule {
+            Schedule::Open { curve, .. } if matches!(curve.process, Process::Recorded(_)) => {
+                format!(
+                    "as recorded, for {}",
+                    long(planned.expected.value().unwrap_or(0.0))
+                )
+            }
             Schedule::Open { curve, .. } => {
                 let pieces: Vec<String> = curve
                     .pieces

@@ -8,11 +8,11 @@ use super::requests::SMOKE_TOKENS;
 use crate::diagnostic::{Diagnostic, Sources, Span, Spanned};
 use crate::spec::{
     DistributionSpec, Expand, LengthSpec, OverContext, PrefixDistribution, PromptOrder,
-    PromptsSpec, ScenarioSpec, SharedPrefixSpec, SourceSpec,
+    PromptsSpec, ScenarioSpec, SharedPrefixSpec, SourceSpec, TraceFormat, TraceSource, TraceUnit,
 };
 use crate::workload::{
     Fields, Histogram, InlinePrompt, LengthDistribution, LengthFilter, PrefixGroups, PromptSource,
-    SharedPrefix, Source, Tokenizer, Workload,
+    SharedPrefix, Source, TimeUnit, Tokenizer, TraceFields, TraceFile, TraceShape, Workload,
 };
 
 /// The id of the set that is built in.
@@ -42,7 +42,12 @@ pub(super) struct LoadedSet {
 /// Whether the prompts of a set depend on the model's tokenizer.
 pub(super) fn is_made_for_a_tokenizer(id: &str, spec: &ScenarioSpec) -> bool {
     let written = spec.prompts.as_ref().and_then(|prompts| prompts.get(id));
-    written.is_some_and(|written| matches!(written.source.value, SourceSpec::Synthetic(_)))
+    written.is_some_and(|written| {
+        matches!(
+            written.source.value,
+            SourceSpec::Synthetic(_) | SourceSpec::Trace(_)
+        )
+    })
 }
 
 /// Loads a set and takes it apart if it is expanded; mistakes go to `found`.
@@ -127,6 +132,7 @@ fn load_source(
 fn place(written: &PromptsSpec) -> Span {
     match &written.source.value {
         SourceSpec::File(file) => file.path.span,
+        SourceSpec::Trace(trace) => trace.path.span,
         SourceSpec::Categories(categories) => categories.path.span,
         SourceSpec::Sharegpt(conversations) => conversations
             .path
@@ -203,6 +209,7 @@ fn source(
             },
             shared_prefix: use_as.shared_prefix.as_ref().map(shared_prefix),
         },
+        SourceSpec::Trace(trace) => Source::Trace(trace_file(trace, absolute(&trace.path))),
     };
     Some(PromptSource {
         id: id.to_owned(),
@@ -231,6 +238,51 @@ fn fields(written: &crate::spec::FieldsSpec) -> Fields {
 
 fn absolute(path: &Spanned<PathBuf>, sources: &Sources) -> PathBuf {
     sources.directory(path.span.source).join(&path.value)
+}
+
+fn trace_file(written: &TraceSource, path: PathBuf) -> TraceFile {
+    let named = |text: Option<&Spanned<String>>, usual: &str| {
+        text.map_or(usual.to_owned(), |text| text.value.clone())
+    };
+    let fields = written.fields.as_ref();
+    let own = || TraceFields {
+        time: named(fields.and_then(|fields| fields.time.as_ref()), "timestamp"),
+        unit: match fields
+            .and_then(|fields| fields.unit.as_ref())
+            .map(|unit| unit.value)
+        {
+            Some(TraceUnit::Milliseconds) => TimeUnit::Milliseconds,
+            Some(TraceUnit::Seconds) | None => TimeUnit::Seconds,
+        },
+        input_tokens: named(
+            fields.and_then(|fields| fields.input_tokens.as_ref()),
+            "input_tokens",
+        ),
+        output_tokens: named(
+            fields.and_then(|fields| fields.output_tokens.as_ref()),
+            "output_tokens",
+        ),
+        hash_ids: Some(named(
+            fields.and_then(|fields| fields.hash_ids.as_ref()),
+            "hash_ids",
+        )),
+    };
+    let (shape, fields) = match written.format.value {
+        TraceFormat::Mooncake => (TraceShape::Lines, TraceFields::mooncake()),
+        TraceFormat::Azure => (TraceShape::Table, TraceFields::azure()),
+        TraceFormat::Burstgpt => (TraceShape::Table, TraceFields::burstgpt()),
+        TraceFormat::Jsonl => (TraceShape::Lines, own()),
+        TraceFormat::Csv => (TraceShape::Table, own()),
+    };
+    TraceFile {
+        path,
+        shape,
+        fields,
+        block_tokens: written
+            .block_tokens
+            .as_ref()
+            .map_or(512, |tokens| tokens.value),
+    }
 }
 
 fn shared_prefix(written: &SharedPrefixSpec) -> SharedPrefix {

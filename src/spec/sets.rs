@@ -12,7 +12,7 @@ use super::tree::{Map, Node};
 use super::types::{
     CategoriesSource, DistributionSpec, FileSource, InlineSource, LengthSpec, LognormalSpec,
     MixturePart, NormalSpec, PromptsSpec, PromptsUse, SharegptSource, SourceKind, SourceSpec,
-    SyntheticSource, ZipfSpec,
+    SyntheticSource, TraceSource, ZipfSpec,
 };
 use super::unions::{chosen, is_map, only};
 use crate::diagnostic::{Span, Spanned};
@@ -24,6 +24,7 @@ const SOURCES: &[(SourceKind, &[&str])] = &[
     (SourceKind::Sharegpt, SharegptSource::KEYS),
     (SourceKind::Categories, CategoriesSource::KEYS),
     (SourceKind::Synthetic, SyntheticSource::KEYS),
+    (SourceKind::Trace, TraceSource::KEYS),
 ];
 
 impl Decode for PromptsSpec {
@@ -60,6 +61,7 @@ impl Decode for PromptsSpec {
                 source_schema::<SharegptSource>(SourceKind::Sharegpt, definitions),
                 source_schema::<CategoriesSource>(SourceKind::Categories, definitions),
                 source_schema::<SyntheticSource>(SourceKind::Synthetic, definitions),
+                source_schema::<TraceSource>(SourceKind::Trace, definitions),
             ];
             json!({ "oneOf": forms, "description": "A prompt set: where its prompts come from, and how they are used." })
         })
@@ -84,6 +86,7 @@ fn decode_source(
         SourceKind::Synthetic => {
             Fields::decode_fields(map, place, problems).map(SourceSpec::Synthetic)
         }
+        SourceKind::Trace => Fields::decode_fields(map, place, problems).map(SourceSpec::Trace),
     }
 }
 

@@ -306,6 +306,8 @@ pub enum SourceSpec {
     Categories(CategoriesSource),
     /// Made from a seed.
     Synthetic(SyntheticSource),
+    /// A trace of requests.
+    Trace(TraceSource),
 }
 
 words! {
@@ -321,7 +323,8 @@ words! {
         Categories = "categories",
         /// Made from a seed.
         Synthetic = "synthetic",
-        ? "trace",
+        /// A file of requests as they once arrived, for a load with `trace`.
+        Trace = "trace",
         ? "conversations",
     }
 }
@@ -434,6 +437,63 @@ record! {
     pub struct SyntheticSource {
         /// Lengths of prompts in tokens: a number, or `{ uniform: [32, 512] }`, `{ lognormal: … }`, `{ zipf: … }`, `{ mixture: … }`.
         pub input_tokens: LengthSpec,
+    }
+}
+
+record! {
+    /// A file of requests as they once arrived: times and lengths.
+    pub struct TraceSource {
+        check: rules::trace_source;
+        /// The file, relative to this one.
+        pub path: Spanned<PathBuf>,
+        /// How it is written.
+        pub format: Spanned<TraceFormat>,
+        /// Names of the fields of a `jsonl` or `csv` trace.
+        pub fields: Option<TraceFieldsSpec>,
+        /// Tokens in a block that has an id. Default: 512.
+        pub block_tokens: Option<Spanned<u32>>,
+    }
+}
+
+words! {
+    /// How a trace is written.
+    pub enum TraceFormat {
+        /// Mooncake's: JSON lines with `timestamp` in ms, `input_length`, `output_length` and `hash_ids`.
+        Mooncake = "mooncake",
+        /// Azure's: a table with `TIMESTAMP`, `ContextTokens` and `GeneratedTokens`.
+        Azure = "azure",
+        /// BurstGPT's: a table with `Timestamp` in seconds, `Request tokens` and `Response tokens`.
+        Burstgpt = "burstgpt",
+        /// JSON lines with the fields that `fields` names.
+        Jsonl = "jsonl",
+        /// A table with the columns that `fields` names.
+        Csv = "csv",
+    }
+}
+
+record! {
+    /// Names of the fields of a trace.
+    pub struct TraceFieldsSpec {
+        /// When a request came: a number, or a date with a time. Default: `timestamp`.
+        pub time: Option<Spanned<String>>,
+        /// The unit of times that are numbers. Default: `s`.
+        pub unit: Option<Spanned<TraceUnit>>,
+        /// Tokens of the prompt. Default: `input_tokens`.
+        pub input_tokens: Option<Spanned<String>>,
+        /// Tokens of the answer. Default: `output_tokens`.
+        pub output_tokens: Option<Spanned<String>>,
+        /// Ids of the prompt's blocks: equal ids are equal text. Default: `hash_ids`, where a `jsonl` trace has it.
+        pub hash_ids: Option<Spanned<String>>,
+    }
+}
+
+words! {
+    /// The unit of the times of a trace.
+    pub enum TraceUnit {
+        /// Seconds.
+        Seconds = "s",
+        /// Milliseconds.
+        Milliseconds = "ms",
     }
 }
 
@@ -599,6 +659,8 @@ pub enum LoadForm {
     Levels(LevelsSpec),
     /// Batches with a barrier between.
     Batch(BatchSpec),
+    /// A trace, played at its times.
+    Trace(TraceLoadSpec),
 }
 
 record! {
@@ -741,6 +803,25 @@ pub enum WarmupSpec {
     For(Duration),
     /// This many requests.
     Requests(u64),
+}
+
+record! {
+    /// A trace that is played at its times.
+    pub struct TraceLoadSpec {
+        check: rules::trace_load;
+        /// The set with `source: trace`.
+        pub prompts: Spanned<Id>,
+        /// How much faster than it was recorded. Default: 1.
+        pub speed: Option<Spanned<f64>>,
+        /// Leaves out what came before, in the time of the trace.
+        pub from: Option<Spanned<Duration>>,
+        /// Leaves out what came from here on.
+        pub to: Option<Spanned<Duration>>,
+        /// Plays each request this many times on average; below 1 it thins the trace out. Default: 1.
+        pub rate_scale: Option<Spanned<f64>>,
+        /// How often it is played, one time after another. Default: 1.
+        pub laps ("loop"): Option<Spanned<u32>>,
+    }
 }
 
 record! {

@@ -15,7 +15,7 @@ use super::types::{
     Assertions, AuthSpec, BatchSize, BatchSpec, Comparison, Condition, Dimension, DriveSpec,
     EngineMetricsSpec, GoodputRule, GoodputSpec, GpusSpec, GuardSpec, HeaderSpec, Level,
     LevelsSpec, LoadForm, LoadSpec, NoBound, ProcessSpec, SecretSpec, StageSpec, TargetSpec,
-    WarmupSpec, WhereClause, WhereSpec, WorkersSpec,
+    TraceLoadSpec, WarmupSpec, WhereClause, WhereSpec, WorkersSpec,
 };
 use super::values::{Table, Url};
 use crate::diagnostic::{Diagnostic, Spanned, did_you_mean};
@@ -205,12 +205,12 @@ pub(super) fn only(key: &str, description: &str, schema: Value) -> Value {
 
 // ---- load --------------------------------------------------------------------------------------------------------------------
 
-/// The keys that choose the form of a load; the last two are known and not supported yet.
+/// The keys that choose the form of a load; the last one is known and not supported yet.
 const FORMS: &[&str] = &["stages", "levels", "batch", "trace", "search"];
 
 impl Decode for LoadSpec {
     fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
-        let map = problems.map("a map with `stages`, `levels` or `batch`", node)?;
+        let map = problems.map("a map with `stages`, `levels`, `batch` or `trace`", node)?;
         let known: Vec<&str> = FORMS.iter().chain(DriveSpec::KEYS).copied().collect();
         problems.known_keys(map, &known, false);
         let form = problems.only_one_of(map, FORMS, "a load has one form");
@@ -222,7 +222,7 @@ impl Decode for LoadSpec {
                 "S011",
                 "the load has no form",
                 node.span,
-                "one of `stages`, `levels`, `batch` must be given here",
+                "one of `stages`, `levels`, `batch`, `trace` must be given here",
             );
             return None;
         };
@@ -230,8 +230,20 @@ impl Decode for LoadSpec {
             "stages" => decode_stages(value, problems).map(LoadForm::Stages),
             "levels" => LevelsSpec::decode(value, problems).map(LoadForm::Levels),
             "batch" => {
-                only_guards(map, problems);
+                only_driven_by(
+                    map,
+                    &["guards"],
+                    "batch",
+                    "a batch is sent at once",
+                    problems,
+                );
                 BatchSpec::decode(value, problems).map(LoadForm::Batch)
+            }
+            "trace" => {
+                let own = ["max_in_flight", "on_full", "guards"];
+                let why = "a trace has arrivals of its own";
+                only_driven_by(map, &own, "trace", why, problems);
+                TraceLoadSpec::decode(value, problems).map(LoadForm::Trace)
             }
             later => {
                 problems.error(
@@ -263,20 +275,29 @@ impl Decode for LoadSpec {
             batch.property("batch", "", true, BatchSpec::schema(definitions));
             let guards = super::types::GuardsSpec::schema(definitions);
             batch.property("guards", "Guards that differ for this load.", false, guards);
+            let mut trace = ObjectSchema::default();
+            trace.property("trace", "", true, TraceLoadSpec::schema(definitions));
+            let most = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
+            let cap = "The safety cap on requests in flight. Default: 4096.";
+            trace.property("max_in_flight", cap, false, most);
+            let full = "What happens to an arrival that meets the cap. Default: `queue`.";
+            trace.property("on_full", full, false, super::types::OnFull::schema(definitions));
+            let guards = super::types::GuardsSpec::schema(definitions);
+            trace.property("guards", "Guards that differ for this load.", false, guards);
             json!({
-                "oneOf": [stages.finish(), levels.finish(), batch.finish()],
-                "description": "A load: `stages`, `levels` or `batch`, and how it is driven.",
+                "oneOf": [stages.finish(), levels.finish(), batch.finish(), trace.finish()],
+                "description": "A load: `stages`, `levels`, `batch` or `trace`, and how it is driven.",
             })
         })
     }
 }
 
-/// Notes what drives other loads and means nothing for a batch.
-fn only_guards(map: &Map, problems: &mut Problems) {
+/// Notes what drives other loads and means nothing for one of this form.
+fn only_driven_by(map: &Map, own: &[&str], form: &str, why: &str, problems: &mut Problems) {
     for drive in DriveSpec::KEYS {
-        if let (false, Some((key, _))) = (*drive == "guards", problems.find(map, drive)) {
-            let message = format!("`{drive}` and `batch` exclude each other");
-            problems.error("S018", message, key.span, "a batch is sent at once");
+        if let (false, Some((key, _))) = (own.contains(drive), problems.find(map, drive)) {
+            let message = format!("`{drive}` and `{form}` exclude each other");
+            problems.error("S018", message, key.span, why);
         }
     }
 }

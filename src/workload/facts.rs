@@ -41,6 +41,8 @@ pub enum DropReason {
     NoText,
     /// Its category was not asked for.
     OtherCategory,
+    /// A request of a trace without a token in its prompt or its answer.
+    NoTokens,
 }
 
 impl fmt::Display for DropReason {
@@ -51,6 +53,7 @@ impl fmt::Display for DropReason {
             DropReason::NotHumanFirst => "not begun by a human turn",
             DropReason::NoText => "without text",
             DropReason::OtherCategory => "of another category",
+            DropReason::NoTokens => "without tokens",
         })
     }
 }

@@ -162,7 +162,7 @@ fn row_of_line(line: &[u8], fields: &Fields) -> Result<Row, String> {
 }
 
 /// What serde_json says, without the place, which is told in the file's own lines.
-fn broken_json(error: &serde_json::Error) -> String {
+pub(super) fn broken_json(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text
         .rfind(" at line ")
@@ -257,7 +257,7 @@ fn broken_table(error: csv::Error) -> Stopped {
     }
 }
 
-fn table_problem(error: &csv::Error) -> String {
+pub(super) fn table_problem(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..

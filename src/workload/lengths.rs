@@ -119,6 +119,37 @@ impl LengthDistribution {
     }
 }
 
+impl LengthDistribution {
+    /// A length that about one draw in a billion exceeds: the bound, or six standard deviations.
+    pub fn most(&self) -> u32 {
+        let below =
+            |length: f64, max: u32| (length.min(f64::from(u32::MAX)) as u32).min(max).max(1);
+        match self {
+            LengthDistribution::Fixed(length) => *length,
+            LengthDistribution::Uniform(low, high) => *low.max(high),
+            LengthDistribution::Normal {
+                mean, stddev, max, ..
+            } => below(mean + 6.0 * stddev, *max),
+            LengthDistribution::Lognormal {
+                median, p95, max, ..
+            } => {
+                let sigma = libm::log(p95.max(1.0) / median.max(1.0)) / NORMAL_P95;
+                below(median * libm::exp(6.0 * sigma.max(0.0)), *max)
+            }
+            LengthDistribution::Exponential(mean) => below(mean * libm::log(1e9), u32::MAX),
+            LengthDistribution::Zipf { max, .. } => *max,
+            LengthDistribution::Histogram(histogram) => {
+                let bars = histogram.bars.iter();
+                bars.map(|bar| bar.high).max().unwrap_or(1)
+            }
+            LengthDistribution::Mixture(parts) => {
+                let parts = parts.iter();
+                parts.map(|(_, lengths)| lengths.most()).max().unwrap_or(1)
+            }
+        }
+    }
+}
+
 impl Histogram {
     /// Reads a table with a header: `tokens` (or `from` and `to`, both included) and `count` (or `weight`).
     ///

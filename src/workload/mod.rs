@@ -17,6 +17,7 @@ mod file;
 mod categories;
 mod lengths;
 mod synthetic;
+mod trace;
 mod prose;
 mod words;
 mod tokenizer;
@@ -28,12 +29,13 @@ pub use facts::{DropReason, Facts, Spread};
 pub use lengths::{Histogram, LengthDistribution};
 pub use library::{HubKind, Library};
 pub use prompt::{Prompt, estimated_tokens};
-pub use set::Workload;
+pub use set::{Replay, Workload};
 pub use source::{
     Fields, InlinePrompt, LengthFilter, PrefixGroups, PromptSource, SharedPrefix, Source,
 };
 pub use template::ChatTemplate;
 pub use tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerFiles};
+pub use trace::{ReplayOptions, TimeUnit, TraceFields, TraceFile, TraceShape};
 
 #[cfg(test)]
 mod tests;

@@ -233,14 +233,14 @@ fn behind_a_word(tokenizer: &Tokenizer, text: &str) -> u32 {
         .saturating_sub(tokenizer.count(word))
 }
 
-/// Appends sentences of exactly `length` characters, never shorter than the first word.
+/// Appends sentences of exactly `length` characters; a text never begins with less than its first word.
 fn estimated(text: &mut String, first: &str, length: usize, random: &mut Random) {
     let start = text.len();
     if !text.is_empty() {
         text.push(' ');
     }
     text.push_str(first);
-    let unique = text.len() - start;
+    let unique = if start == 0 { text.len() } else { 0 };
     let mut left = random.between(4, 12);
     while text.len() - start < length {
         let word = WORDS[random.below(WORDS.len() as u64) as usize];

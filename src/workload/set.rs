@@ -3,18 +3,22 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::seed::Seed;
+use crate::units::Moment;
 
 use super::categories::read_categories;
 use super::error::WorkloadError;
-use super::facts::{Facts, Spread};
+use super::facts::{DropReason, Facts, Spread};
 use super::file::{read_file, read_sharegpt, read_sharegpt_stream};
+use super::lengths::LengthDistribution;
 use super::prompt::Prompt;
 use super::prose::Prose;
 use super::select::{Candidate, Chosen, Selection, Unfit, measured_part};
 use super::source::{InlinePrompt, LengthFilter, PromptSource, Source};
 use super::synthetic::Synthesizer;
+use super::trace::{ReplayOptions, Trace, TracePrompts};
 use super::words::{self, Use};
 
 /// The prompts of the default set `chat`.
@@ -40,6 +44,18 @@ pub struct Workload {
 enum Prompts {
     Listed(Listed),
     Synthetic(Arc<Synthesizer>),
+    Trace(Arc<TracePrompts>),
+}
+
+/// A trace that is about to be played.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replay {
+    /// The prompts in the order in which they are played; each further lap or repeat has texts of its own.
+    pub workload: Workload,
+    /// When each of them leaves, from the start.
+    pub times: Arc<[Moment]>,
+    /// How long it takes.
+    pub duration: Duration,
 }
 
 /// Prompts in the order in which they are asked: `measured` of them, then those kept for warm-up.
@@ -113,8 +129,41 @@ impl Workload {
                 }
                 return Ok(Workload::synthetic(made));
             }
+            Source::Trace(file) => {
+                let prompts = TracePrompts::new(
+                    Trace::read(file)?,
+                    set_seed(source).stream("trace"),
+                    Prose::new(source.tokenizer.clone()),
+                );
+                return Ok(Workload::trace(prompts));
+            }
         };
         Workload::selected(source, selection, path)
+    }
+
+    /// The trace as these options play it; `None` if the set is no trace.
+    pub fn replay(&self, options: &ReplayOptions) -> Option<Replay> {
+        let Prompts::Trace(trace) = &self.prompts else {
+            return None;
+        };
+        let (prompts, times, duration) = trace.replay(options);
+        Some(Replay {
+            workload: Workload {
+                prompts: Prompts::Trace(prompts.into()),
+                ..self.clone()
+            },
+            times: times.into(),
+            duration,
+        })
+    }
+
+    /// The longest answer that a prompt of the set asks for by itself, where the set decides on the length of every answer.
+    pub fn longest_answer(&self) -> Option<u32> {
+        match &self.prompts {
+            Prompts::Listed(_) => None,
+            Prompts::Synthetic(made) => made.output_tokens.as_ref().map(LengthDistribution::most),
+            Prompts::Trace(trace) => Some(trace.longest_answer()),
+        }
     }
 
     /// The number of measured prompts; `None` for a set that never ends.
@@ -122,6 +171,7 @@ impl Workload {
         match &self.prompts {
             Prompts::Listed(listed) => Some(listed.measured as u64),
             Prompts::Synthetic(made) => made.limit,
+            Prompts::Trace(_) => None,
         }
     }
 
@@ -155,6 +205,7 @@ impl Workload {
                 listed.all[index as usize].prompt.clone()
             }
             Prompts::Synthetic(made) => made.prompt(ordinal),
+            Prompts::Trace(trace) => trace.prompt(ordinal),
         }
     }
 
@@ -165,6 +216,7 @@ impl Workload {
         match &self.prompts {
             Prompts::Listed(listed) => listed.warmup_prompt(ordinal, self.salt),
             Prompts::Synthetic(made) => made.warmup_prompt(ordinal),
+            Prompts::Trace(trace) => trace.warmup_prompt(ordinal),
         }
     }
 
@@ -253,6 +305,32 @@ impl Workload {
         }
     }
 
+    fn trace(prompts: TracePrompts) -> Workload {
+        let trace = prompts.trace();
+        let kept = trace.rows.len() as u64;
+        let facts = Facts {
+            read: kept + trace.without_answer,
+            kept,
+            dropped: match trace.without_answer {
+                0 => Vec::new(),
+                rows => vec![(DropReason::NoTokens, rows)],
+            },
+            tokens: trace.input_lengths(),
+            counted: true,
+            ..Facts::default()
+        };
+        Workload {
+            categories: Vec::new().into(),
+            digest: blake3::hash(prompts.identity().as_bytes())
+                .to_hex()
+                .as_str()
+                .into(),
+            facts: facts.into(),
+            salt: 0,
+            prompts: Prompts::Trace(prompts.into()),
+        }
+    }
+
     fn synthetic(made: Synthesizer) -> Workload {
         let looked_at = made.limit.map_or(SAMPLED, |limit| limit.min(SAMPLED));
         let lengths = || (0..looked_at).map(|ordinal| u64::from(made.input_length(ordinal)));
@@ -305,9 +383,10 @@ fn set_seed(source: &PromptSource) -> Seed {
 fn filter(from: &Source) -> LengthFilter {
     match from {
         Source::File { filter, .. } | Source::ShareGpt { filter, .. } => *filter,
-        Source::Inline(_) | Source::Categories { .. } | Source::Synthetic { .. } => {
-            LengthFilter::ANY
-        }
+        Source::Inline(_)
+        | Source::Categories { .. }
+        | Source::Synthetic { .. }
+        | Source::Trace(_) => LengthFilter::ANY,
     }
 }
 

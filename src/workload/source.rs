@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::lengths::LengthDistribution;
 use super::tokenizer::Tokenizer;
+use super::trace::TraceFile;
 
 /// A prompt set with nothing left to decide.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +61,8 @@ pub enum Source {
         /// A prefix that groups of prompts share; `None`: no two prompts begin alike.
         shared_prefix: Option<SharedPrefix>,
     },
+    /// Made at the lengths of a trace, with its shared prefixes.
+    Trace(TraceFile),
 }
 
 /// A prompt written in the scenario.

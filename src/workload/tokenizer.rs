@@ -95,6 +95,12 @@ impl Tokenizer {
         self.overhead
     }
 
+    /// Tokens that the tokenizer itself adds to a text, like one for its beginning.
+    pub fn added(&self) -> u32 {
+        self.encoded("word", true)
+            .saturating_sub(self.count("word"))
+    }
+
     /// The model's chat template, if one lies beside the tokenizer.
     pub fn template(&self) -> Option<&ChatTemplate> {
         self.template.as_ref()

@@ -14,4 +14,5 @@ mod chaos;
 mod tls;
 mod cli;
 mod scenarios;
+mod traces;
 mod readme;

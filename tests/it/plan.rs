@@ -75,7 +75,7 @@ fn arrivals(plan: &Plan) -> String {
 
 #[test]
 fn plans_are_told_in_full() {
-    for name in ["levels", "stages", "hill", "batch", "matrix"] {
+    for name in ["levels", "stages", "hill", "batch", "matrix", "replay"] {
         let (plan, warnings) = plan_of(&format!("{name}.yaml"), &PlanOptions::default())
             .unwrap_or_else(|found| panic!("{name}: {found}"));
         golden(
@@ -87,7 +87,7 @@ fn plans_are_told_in_full() {
 
 #[test]
 fn mistakes_are_told_all_at_once() {
-    for name in ["matrix", "loads", "prompts", "bounds", "budget"] {
+    for name in ["matrix", "loads", "prompts", "traces", "bounds", "budget"] {
         let found = plan_of(&format!("invalid/{name}.yaml"), &PlanOptions::default())
             .expect_err("the file has mistakes");
         golden(&found, &format!("invalid/{name}.txt"));
@@ -120,7 +120,7 @@ fn every_backend_gets_the_same_arrivals() {
 #[test]
 fn digests_change_only_when_the_load_does() {
     let mut text = String::new();
-    for name in ["levels", "stages", "hill", "batch", "matrix"] {
+    for name in ["levels", "stages", "hill", "batch", "matrix", "replay"] {
         let plan = planned(&format!("{name}.yaml"));
         let _ = writeln!(text, "{name} {}", plan.digest);
         for cell in &plan.cells {

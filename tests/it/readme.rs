@@ -21,11 +21,10 @@ fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
 fn every_scenario_in_the_readme_checks() {
     let desk = Desk::new();
     // Paths in the README start where it is.
-    std::os::unix::fs::symlink(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets"),
-        desk.path("datasets"),
-    )
-    .unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["datasets", "fixtures"] {
+        std::os::unix::fs::symlink(root.join(folder), desk.path(folder)).unwrap();
+    }
     let readme = document("README.md");
     let blocks = blocks(&readme, "yaml");
     assert!(blocks.len() >= 3, "{}", blocks.len());
