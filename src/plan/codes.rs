@@ -58,6 +58,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("S151", "a tokenizer that cannot be loaded"),
     ("S152", "a trace without a tokenizer for its lengths"),
     ("S153", "a part of a trace with nothing in it"),
+    ("S155", "a data set that cannot be fetched"),
     ("S154", "a load that plays something that is no trace"),
     ("L003", "a percentile with too few samples to be sure of it"),
     ("L036", "an exclusion that excludes nothing"),
@@ -75,6 +76,10 @@ pub const CODES: &[(&str, &str)] = &[
     (
         "L150",
         "a tokenizer that is not at hand: lengths are estimated",
+    ),
+    (
+        "L151",
+        "a data set that is not at hand: a check does not fetch it",
     ),
 ];
 

@@ -42,6 +42,7 @@ pub(crate) fn cell(
         limit: None,
         seed: 1,
         shuffle: false,
+        category: None,
         tokenizer: None,
     };
     let second = Duration::from_secs(1);

@@ -3,30 +3,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::RequestParameters;
 use super::requests::SMOKE_TOKENS;
-use crate::diagnostic::{Diagnostic, Sources, Span, Spanned};
+use super::{PlanOptions, RequestParameters};
+use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned};
 use crate::spec::{
-    DistributionSpec, Expand, LengthSpec, OverContext, PrefixDistribution, PromptOrder,
-    PromptsSpec, ScenarioSpec, SharedPrefixSpec, SourceSpec, TraceFormat, TraceSource, TraceUnit,
+    DistributionSpec, Expand, FileSource, LengthSpec, OverContext, PrefixDistribution, PromptOrder,
+    PromptsSpec, ScenarioSpec, SharedPrefixSpec, SharegptSource, SourceSpec, TraceFormat,
+    TraceSource, TraceUnit,
 };
 use crate::workload::{
-    Fields, Histogram, InlinePrompt, LengthDistribution, LengthFilter, PrefixGroups, PromptSource,
+    Fields, Filter, Histogram, InlinePrompt, LengthDistribution, PrefixGroups, PromptSource,
     SharedPrefix, Source, TimeUnit, Tokenizer, TraceFields, TraceFile, TraceShape, Workload,
+    WorkloadError,
 };
 
 /// The id of the set that is built in.
 pub(super) const BUILT_IN: &str = "chat";
-
-/// The length filter of conversations, in characters (that of the published ShareGPT suites).
-const CONVERSATION: LengthFilter = LengthFilter {
-    min_chars: 50,
-    max_chars: 8000,
-};
-const ANY_LENGTH: LengthFilter = LengthFilter {
-    min_chars: 1,
-    max_chars: usize::MAX,
-};
 
 /// A loaded set under the name that its cells have.
 pub(super) struct LoadedSet {
@@ -42,11 +34,11 @@ pub(super) struct LoadedSet {
 /// Whether the prompts of a set depend on the model's tokenizer.
 pub(super) fn is_made_for_a_tokenizer(id: &str, spec: &ScenarioSpec) -> bool {
     let written = spec.prompts.as_ref().and_then(|prompts| prompts.get(id));
-    written.is_some_and(|written| {
-        matches!(
-            written.source.value,
-            SourceSpec::Synthetic(_) | SourceSpec::Trace(_)
-        )
+    written.is_some_and(|written| match &written.source.value {
+        SourceSpec::Synthetic(_) | SourceSpec::Trace(_) => true,
+        SourceSpec::File(file) => file_filter(file).counts_tokens(),
+        SourceSpec::Sharegpt(conversations) => conversation_filter(conversations).counts_tokens(),
+        SourceSpec::Inline(_) | SourceSpec::Categories(_) => false,
     })
 }
 
@@ -56,7 +48,7 @@ pub(super) fn load(
     spec: &ScenarioSpec,
     tokenizer: Option<Arc<Tokenizer>>,
     seed: u64,
-    smoke: bool,
+    options: &PlanOptions,
     sources: &Sources,
     found: &mut Vec<Diagnostic>,
 ) -> Vec<LoadedSet> {
@@ -72,8 +64,22 @@ pub(super) fn load(
             .unwrap_or_default();
     };
     check(written, found);
-    let source = source(id, written, tokenizer.clone(), seed, smoke, sources, found);
-    let loaded = source.and_then(|source| load_source(source, Some(place(written)), found));
+    let source = source(
+        id,
+        written,
+        tokenizer.clone(),
+        seed,
+        options,
+        sources,
+        found,
+    );
+    let later = source.is_none() && !found.iter().any(|found| found.severity == Severity::Error);
+    let loaded = match source {
+        Some(source) => load_source(source, Some(place(written)), found),
+        // What is not at hand in a check is stood in for.
+        None if later => load_source(built_in(seed), None, found),
+        None => None,
+    };
     let Some(workload) = loaded else {
         return Vec::new();
     };
@@ -99,11 +105,12 @@ fn built_in(seed: u64) -> PromptSource {
         id: BUILT_IN.to_owned(),
         from: Source::ShareGpt {
             path: None,
-            filter: CONVERSATION,
+            filter: Filter::SHAREGPT,
         },
         limit: None,
         seed,
         shuffle: true,
+        category: None,
         tokenizer: None,
     }
 }
@@ -147,22 +154,12 @@ fn source(
     written: &PromptsSpec,
     tokenizer: Option<Arc<Tokenizer>>,
     seed: u64,
-    smoke: bool,
+    options: &PlanOptions,
     sources: &Sources,
     found: &mut Vec<Diagnostic>,
 ) -> Option<PromptSource> {
     let absolute = |path: &Spanned<PathBuf>| absolute(path, sources);
     let use_as = &written.use_as;
-    let filter = |min: &Option<Spanned<u32>>, max: &Option<Spanned<u32>>, usual: LengthFilter| {
-        LengthFilter {
-            min_chars: min
-                .as_ref()
-                .map_or(usual.min_chars, |min| min.value as usize),
-            max_chars: max
-                .as_ref()
-                .map_or(usual.max_chars, |max| max.value as usize),
-        }
-    };
     let from = match &written.source.value {
         SourceSpec::Inline(inline) => Source::Inline(
             inline
@@ -173,23 +170,27 @@ fn source(
                     category: prompt
                         .category
                         .as_ref()
-                        .or(use_as.category.as_ref())
                         .map(|category| category.value.clone()),
                 })
                 .collect(),
         ),
         SourceSpec::File(file) => Source::File {
-            path: absolute(&file.path),
-            fields: file.fields.as_ref().map(fields).unwrap_or_default(),
-            filter: filter(&file.min_chars, &file.max_chars, ANY_LENGTH),
+            path: located(&file.path, file.sha256.as_ref(), options, sources, found)?,
+            fields: Fields {
+                template: file.template.as_ref().map(|text| text.value.clone()),
+                ..file.fields.as_ref().map(fields).unwrap_or_default()
+            },
+            filter: file_filter(file),
         },
         SourceSpec::Sharegpt(conversations) => Source::ShareGpt {
-            path: conversations.path.as_ref().map(absolute),
-            filter: filter(
-                &conversations.min_chars,
-                &conversations.max_chars,
-                CONVERSATION,
-            ),
+            path: match &conversations.path {
+                Some(path) => {
+                    let sha256 = conversations.sha256.as_ref();
+                    Some(located(path, sha256, options, sources, found)?)
+                }
+                None => None,
+            },
+            filter: conversation_filter(conversations),
         },
         SourceSpec::Categories(categories) => Source::Categories {
             path: absolute(&categories.path),
@@ -203,7 +204,7 @@ fn source(
         SourceSpec::Synthetic(synthetic) => Source::Synthetic {
             input_tokens: lengths(&synthetic.input_tokens, sources, found)?,
             output_tokens: match &use_as.output_tokens {
-                Some(_) if smoke => Some(LengthDistribution::Fixed(SMOKE_TOKENS)),
+                Some(_) if options.smoke => Some(LengthDistribution::Fixed(SMOKE_TOKENS)),
                 Some(tokens) => Some(lengths(tokens, sources, found)?),
                 None => None,
             },
@@ -214,6 +215,10 @@ fn source(
     Some(PromptSource {
         id: id.to_owned(),
         from,
+        category: use_as
+            .category
+            .as_ref()
+            .map(|category| category.value.clone()),
         tokenizer,
         limit: use_as.limit.as_ref().map(|limit| limit.value),
         seed: use_as.seed.as_ref().map_or(seed, |seed| seed.value),
@@ -222,6 +227,123 @@ fn source(
             .as_ref()
             .is_none_or(|order| order.value == PromptOrder::Shuffle),
     })
+}
+
+fn file_filter(written: &FileSource) -> Filter {
+    Filter {
+        min_chars: Some(
+            written
+                .min_chars
+                .as_ref()
+                .map_or(1, |least| least.value as usize),
+        ),
+        max_chars: written.max_chars.as_ref().map(|most| most.value as usize),
+        min_tokens: written.min_input_tokens.as_ref().map(|least| least.value),
+        max_tokens: written.max_input_tokens.as_ref().map(|most| most.value),
+        matches: written.matches.as_ref().map(|text| text.value.clone()),
+    }
+}
+
+fn conversation_filter(written: &SharegptSource) -> Filter {
+    let length = |bound: &Option<Spanned<u32>>| bound.as_ref().map(|bound| bound.value as usize);
+    Filter {
+        min_chars: length(&written.min_chars).or(Filter::SHAREGPT.min_chars),
+        max_chars: length(&written.max_chars).or(Filter::SHAREGPT.max_chars),
+        min_tokens: written.min_input_tokens.as_ref().map(|least| least.value),
+        max_tokens: written.max_input_tokens.as_ref().map(|most| most.value),
+        matches: written.matches.as_ref().map(|text| text.value.clone()),
+    }
+}
+
+/// The file that a path names: beside the scenario, on a hub, or behind a URL; what is elsewhere is fetched once.
+fn located(
+    path: &Spanned<PathBuf>,
+    sha256: Option<&Spanned<String>>,
+    options: &PlanOptions,
+    sources: &Sources,
+    found: &mut Vec<Diagnostic>,
+) -> Option<PathBuf> {
+    let written = path.value.to_str().unwrap_or_default();
+    let Some((scheme, rest)) = written.split_once("://") else {
+        let file = absolute(path, sources);
+        let whole = match sha256 {
+            Some(sha256) => options.library.verify(&file, &sha256.value),
+            None => Ok(()),
+        };
+        return match whole {
+            Ok(()) => Some(file),
+            Err(error) => {
+                found.push(Diagnostic::error("S155", error.to_string()).at(path.span, ""));
+                None
+            }
+        };
+    };
+    let wrong = |message: String, help: &str| {
+        Some(
+            Diagnostic::error("S155", message)
+                .at(path.span, "")
+                .help(help),
+        )
+    };
+    let fetched = match (scheme, sha256) {
+        ("hf", _) => match rest
+            .strip_prefix("datasets/")
+            .map(|name| name.splitn(3, '/'))
+        {
+            Some(mut parts) => match (parts.next(), parts.next(), parts.next()) {
+                (Some(owner), Some(name), file) => {
+                    options.library.dataset(&format!("{owner}/{name}"), file)
+                }
+                _ => {
+                    found.extend(wrong(
+                        "a data set on the hub has an owner and a name".to_owned(),
+                        "write `hf://datasets/OWNER/NAME/FILE`",
+                    ));
+                    return None;
+                }
+            },
+            None => {
+                found.extend(wrong(
+                    format!("`{written}` names no data set"),
+                    "write `hf://datasets/OWNER/NAME/FILE`",
+                ));
+                return None;
+            }
+        },
+        ("http" | "https", Some(sha256)) => options.library.download(written, &sha256.value),
+        ("http" | "https", None) => {
+            found.extend(wrong(
+                "a file behind a URL needs its `sha256`".to_owned(),
+                "without it nobody knows whether two runs had the same prompts",
+            ));
+            return None;
+        }
+        ("s3" | "gs", _) => {
+            found.extend(wrong(
+                format!("`{scheme}://` cannot be read yet"),
+                "give an `https` URL with its `sha256`: object stores sign one for you",
+            ));
+            return None;
+        }
+        _ => {
+            found.extend(wrong(
+                format!("`{scheme}://` is no place for a data set"),
+                "write a path, `hf://datasets/OWNER/NAME/FILE` or an `https` URL",
+            ));
+            return None;
+        }
+    };
+    fetched
+        .map_err(|error| {
+            let later = options.dry && matches!(error, WorkloadError::NotCached { .. });
+            found.push(if later {
+                let message = format!("{error}: its prompts are not looked at");
+                Diagnostic::warning("L151", message).at(path.span, "")
+            } else {
+                Diagnostic::error("S155", error.to_string()).at(path.span, "")
+            });
+        })
+        .ok()
 }
 
 fn fields(written: &crate::spec::FieldsSpec) -> Fields {
@@ -233,6 +355,7 @@ fn fields(written: &crate::spec::FieldsSpec) -> Fields {
         max_tokens: text(&written.max_tokens),
         min_tokens: text(&written.min_tokens),
         ignore_eos: text(&written.ignore_eos),
+        template: None,
     }
 }
 
@@ -403,15 +526,6 @@ fn check(written: &PromptsSpec, found: &mut Vec<Diagnostic>) {
         .flatten()
     {
         check_lengths(lengths, found);
-    }
-    let category = use_as.category.as_ref();
-    if let Some(category) =
-        category.filter(|_| !matches!(written.source.value, SourceSpec::Inline(_)))
-    {
-        found.push(not_yet(
-            "one `category` for a whole set that is not inline",
-            category.span,
-        ));
     }
     let over = use_as.over_context.as_ref();
     if let Some(over) = over.filter(|over| over.value != OverContext::Error) {

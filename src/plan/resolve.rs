@@ -430,7 +430,7 @@ impl<'a> Resolver<'a> {
                     self.spec,
                     tokenizer,
                     self.seed,
-                    self.options.smoke,
+                    self.options,
                     self.sources,
                     found,
                 )

@@ -315,7 +315,7 @@ words! {
     pub enum SourceKind {
         /// Written in the scenario, under `prompts`.
         Inline = "inline",
-        /// A `.jsonl`, `.json`, `.csv` or `.txt` file.
+        /// A `.jsonl`, `.json`, `.csv`, `.txt` or `.parquet` file.
         File = "file",
         /// A file of conversations in ShareGPT's format.
         Sharegpt = "sharegpt",
@@ -379,14 +379,24 @@ record! {
 record! {
     /// A file of prompts; its ending tells how it is read.
     pub struct FileSource {
-        /// The file, relative to this one.
+        /// The file, relative to this one; or `hf://datasets/OWNER/NAME/FILE`, or an `https` URL with its `sha256`.
         pub path: Spanned<PathBuf>,
         /// Names of the file's fields, where they are not the usual ones.
         pub fields: Option<FieldsSpec>,
+        /// A template that makes the prompt of a row, like `Q: {{ row.question }}`.
+        pub template: Option<Spanned<String>>,
         /// The least length in characters.
         pub min_chars: Option<Spanned<u32>>,
         /// The greatest length in characters.
         pub max_chars: Option<Spanned<u32>>,
+        /// The least length in tokens, counted by the model's tokenizer.
+        pub min_input_tokens: Option<Spanned<u32>>,
+        /// The greatest length in tokens, counted by the model's tokenizer.
+        pub max_input_tokens: Option<Spanned<u32>>,
+        /// A regular expression that the text must match.
+        pub matches: Option<Spanned<String>>,
+        /// The SHA-256 of the file, as hex; a file behind a URL needs it.
+        pub sha256: Option<Spanned<String>>,
     }
 }
 
@@ -411,12 +421,21 @@ record! {
 record! {
     /// A file of conversations in ShareGPT's format.
     pub struct SharegptSource {
-        /// The file, relative to this one. Default: a small set that is embedded in the tool.
+        /// The file, relative to this one; or `hf://datasets/OWNER/NAME/FILE`, or an `https` URL with its `sha256`. Default: a
+        /// small set that is embedded in the tool.
         pub path: Option<Spanned<PathBuf>>,
         /// The least length in characters.
         pub min_chars: Option<Spanned<u32>>,
         /// The greatest length in characters.
         pub max_chars: Option<Spanned<u32>>,
+        /// The least length in tokens, counted by the model's tokenizer.
+        pub min_input_tokens: Option<Spanned<u32>>,
+        /// The greatest length in tokens, counted by the model's tokenizer.
+        pub max_input_tokens: Option<Spanned<u32>>,
+        /// A regular expression that the text must match.
+        pub matches: Option<Spanned<String>>,
+        /// The SHA-256 of the file, as hex; a file behind a URL needs it.
+        pub sha256: Option<Spanned<String>>,
         /// Which turn of a conversation is the prompt. Default: `first_human`.
         pub turn: Option<Spanned<Turn>>,
     }

@@ -41,6 +41,8 @@ pub enum DropReason {
     NoText,
     /// Its category was not asked for.
     OtherCategory,
+    /// Its text does not match the filter's regular expression.
+    NoMatch,
     /// A request of a trace without a token in its prompt or its answer.
     NoTokens,
 }
@@ -53,6 +55,7 @@ impl fmt::Display for DropReason {
             DropReason::NotHumanFirst => "not begun by a human turn",
             DropReason::NoText => "without text",
             DropReason::OtherCategory => "of another category",
+            DropReason::NoMatch => "without a match",
             DropReason::NoTokens => "without tokens",
         })
     }

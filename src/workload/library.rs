@@ -8,7 +8,7 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hf_hub::api::sync::{ApiBuilder, ApiError};
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 use sha2::{Digest, Sha256};
 
@@ -39,6 +39,8 @@ pub enum HubKind {
     Dataset,
 }
 
+/// The endings of files that hold data.
+const DATA: [&str; 4] = [".parquet", ".jsonl", ".json", ".csv"];
 /// Nothing is heard of a download for this long: it is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -104,12 +106,7 @@ impl Library {
         repository: &str,
         file: &str,
     ) -> Result<PathBuf, WorkloadError> {
-        let (id, revision) = repository.split_once('@').unwrap_or((repository, "main"));
-        let kind = match kind {
-            HubKind::Model => RepoType::Model,
-            HubKind::Dataset => RepoType::Dataset,
-        };
-        let repo = Repo::with_revision(id.to_owned(), kind, revision.to_owned());
+        let repo = repo(kind, repository);
         let what = format!("{file} of {repository}");
         if let Some(path) = Cache::new(self.hub_cache.clone())
             .repo(repo.clone())
@@ -123,20 +120,68 @@ impl Library {
                 cache: self.hub_cache.clone(),
             });
         }
-        let fetched = ApiBuilder::new()
+        let fetched = self.api().and_then(|api| api.repo(repo).get(file));
+        fetched.map_err(|error| self.refused(&error, &what))
+    }
+
+    /// A file of a data set on the hub, like `owner/name` or `owner/name@revision`; without one named, the only file of the
+    /// repository that holds data.
+    ///
+    /// # Errors
+    /// It cannot be fetched, or it is not clear which file is meant.
+    pub fn dataset(&self, repository: &str, file: Option<&str>) -> Result<PathBuf, WorkloadError> {
+        if let Some(file) = file {
+            return self.hub_file(HubKind::Dataset, repository, file);
+        }
+        let what = format!("the files of {repository}");
+        if self.offline {
+            return Err(WorkloadError::NotCached {
+                what,
+                cache: self.hub_cache.clone(),
+            });
+        }
+        let repo = repo(HubKind::Dataset, repository);
+        let told = self.api().and_then(|api| api.repo(repo).info());
+        let files = told.map_err(|error| self.refused(&error, &what))?.siblings;
+        let data: Vec<String> = files
+            .into_iter()
+            .map(|file| file.rfilename)
+            .filter(|name| DATA.iter().any(|ending| name.ends_with(ending)))
+            .collect();
+        match data.as_slice() {
+            [only] => self.hub_file(HubKind::Dataset, repository, only),
+            [] => Err(WorkloadError::Fetch {
+                absent: true,
+                message: "there is no file with prompts in it".to_owned(),
+                what,
+                from: self.endpoint.clone(),
+            }),
+            several => Err(WorkloadError::Fetch {
+                absent: false,
+                message: format!("name one of them: {}", several.join(", ")),
+                what,
+                from: self.endpoint.clone(),
+            }),
+        }
+    }
+
+    fn api(&self) -> Result<Api, ApiError> {
+        ApiBuilder::new()
             .with_endpoint(self.endpoint.clone())
             .with_cache_dir(self.hub_cache.clone())
             .with_token(self.token.clone())
             .with_progress(false)
             .with_user_agent("scenario", env!("CARGO_PKG_VERSION"))
             .build()
-            .and_then(|api| api.repo(repo).get(file));
-        fetched.map_err(|error| WorkloadError::Fetch {
-            absent: status_of(&error) == Some(404),
-            message: self.told(&error),
-            what,
+    }
+
+    fn refused(&self, error: &ApiError, what: &str) -> WorkloadError {
+        WorkloadError::Fetch {
+            absent: status_of(error) == Some(404),
+            message: self.told(error),
+            what: what.to_owned(),
             from: self.endpoint.clone(),
-        })
+        }
     }
 
     /// The file behind a URL with this SHA-256, as hex; what does not have it is not kept.
@@ -199,6 +244,25 @@ impl Library {
         Ok(kept)
     }
 
+    /// Whether a file here has this SHA-256, as hex.
+    ///
+    /// # Errors
+    /// It cannot be read, or has another one.
+    pub fn verify(&self, path: &Path, sha256: &str) -> Result<(), WorkloadError> {
+        let found = digest_of(path).map_err(|error| WorkloadError::Read {
+            path: path.to_path_buf(),
+            error,
+        })?;
+        if found.eq_ignore_ascii_case(sha256) {
+            return Ok(());
+        }
+        Err(WorkloadError::Format {
+            path: path.to_path_buf(),
+            line: None,
+            message: format!("it has sha256 {found}, and {sha256} is asked for"),
+        })
+    }
+
     /// What an error of the hub means to a user.
     fn told(&self, error: &ApiError) -> String {
         match status_of(error) {
@@ -220,6 +284,15 @@ impl std::fmt::Debug for Library {
             .field("offline", &self.offline)
             .finish_non_exhaustive()
     }
+}
+
+fn repo(kind: HubKind, named: &str) -> Repo {
+    let (id, revision) = named.split_once('@').unwrap_or((named, "main"));
+    let kind = match kind {
+        HubKind::Model => RepoType::Model,
+        HubKind::Dataset => RepoType::Dataset,
+    };
+    Repo::with_revision(id.to_owned(), kind, revision.to_owned())
 }
 
 /// A file that need not exist.

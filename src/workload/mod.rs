@@ -14,6 +14,7 @@ mod error;
 mod select;
 mod row;
 mod file;
+mod parquet;
 mod categories;
 mod lengths;
 mod synthetic;
@@ -30,9 +31,7 @@ pub use lengths::{Histogram, LengthDistribution};
 pub use library::{HubKind, Library};
 pub use prompt::{Prompt, estimated_tokens};
 pub use set::{Replay, Workload};
-pub use source::{
-    Fields, InlinePrompt, LengthFilter, PrefixGroups, PromptSource, SharedPrefix, Source,
-};
+pub use source::{Fields, Filter, InlinePrompt, PrefixGroups, PromptSource, SharedPrefix, Source};
 pub use template::ChatTemplate;
 pub use tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerFiles};
 pub use trace::{ReplayOptions, TimeUnit, TraceFields, TraceFile, TraceShape};

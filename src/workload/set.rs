@@ -16,7 +16,7 @@ use super::lengths::LengthDistribution;
 use super::prompt::Prompt;
 use super::prose::Prose;
 use super::select::{Candidate, Chosen, Selection, Unfit, measured_part};
-use super::source::{InlinePrompt, LengthFilter, PromptSource, Source};
+use super::source::{Filter, InlinePrompt, PromptSource, Source};
 use super::synthetic::Synthesizer;
 use super::trace::{ReplayOptions, Trace, TracePrompts};
 use super::words::{self, Use};
@@ -80,7 +80,7 @@ impl Workload {
     /// # Errors
     /// See [`WorkloadError`].
     pub fn load(source: &PromptSource) -> Result<Workload, WorkloadError> {
-        let mut selection = Selection::new(source, filter(&source.from));
+        let mut selection = Selection::new(source, filter(&source.from))?;
         let path = match &source.from {
             Source::Inline(prompts) => {
                 take_inline(prompts, &mut selection);
@@ -380,13 +380,13 @@ fn set_seed(source: &PromptSource) -> Seed {
     Seed::new(source.seed).stream("prompts").stream(&source.id)
 }
 
-fn filter(from: &Source) -> LengthFilter {
+fn filter(from: &Source) -> Filter {
     match from {
-        Source::File { filter, .. } | Source::ShareGpt { filter, .. } => *filter,
+        Source::File { filter, .. } | Source::ShareGpt { filter, .. } => filter.clone(),
         Source::Inline(_)
         | Source::Categories { .. }
         | Source::Synthetic { .. }
-        | Source::Trace(_) => LengthFilter::ANY,
+        | Source::Trace(_) => Filter::default(),
     }
 }
 

@@ -20,6 +20,8 @@ pub struct PromptSource {
     pub seed: u64,
     /// Whether prompts come in the order of the file or shuffled.
     pub shuffle: bool,
+    /// The category of prompts that bring none.
+    pub category: Option<String>,
     /// What counts tokens; without one they are estimated.
     pub tokenizer: Option<Arc<Tokenizer>>,
 }
@@ -29,21 +31,22 @@ pub struct PromptSource {
 pub enum Source {
     /// Written in the scenario.
     Inline(Vec<InlinePrompt>),
-    /// A file: `.jsonl`, `.json` (array with per-item controls), `.txt` (a prompt a line), `.csv` (with a header), by its ending.
+    /// A file: `.jsonl`, `.json` (array with per-item controls), `.txt` (a prompt a line), `.csv` (with a header), `.parquet`, by its
+    /// ending.
     File {
         /// The file.
         path: PathBuf,
         /// Names of the fields that differ from the usual ones.
         fields: Fields,
-        /// Length filters.
-        filter: LengthFilter,
+        /// Which rows are wanted.
+        filter: Filter,
     },
     /// A ShareGPT-format file, streamed.
     ShareGpt {
         /// The file; `None` is the small set that is embedded in the binary.
         path: Option<PathBuf>,
-        /// Length filters (capabilities B1: 50 to 8000 characters).
-        filter: LengthFilter,
+        /// Which conversations are wanted (capabilities B1: 50 to 8000 characters).
+        filter: Filter,
     },
     /// A map of category → prompts, YAML or JSON.
     Categories {
@@ -89,15 +92,23 @@ pub struct Fields {
     pub min_tokens: Option<String>,
     /// Whether to go on after the end of sequence (`ignore_eos`).
     pub ignore_eos: Option<String>,
+    /// A template that makes the prompt of a row, which it knows as `row`.
+    pub template: Option<String>,
 }
 
-/// Which prompts are long enough and short enough, in characters, both bounds included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LengthFilter {
-    /// The least length.
-    pub min_chars: usize,
-    /// The greatest length.
-    pub max_chars: usize,
+/// Which prompts of a source are wanted; every bound is included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The least length in characters.
+    pub min_chars: Option<usize>,
+    /// The greatest length in characters.
+    pub max_chars: Option<usize>,
+    /// The least length in tokens.
+    pub min_tokens: Option<u32>,
+    /// The greatest length in tokens.
+    pub max_tokens: Option<u32>,
+    /// A regular expression that the text must match.
+    pub matches: Option<String>,
 }
 
 /// A prefix that groups of prompts share.
@@ -120,16 +131,18 @@ pub enum PrefixGroups {
     Zipf,
 }
 
-impl LengthFilter {
-    /// Lets everything through.
-    pub const ANY: LengthFilter = LengthFilter {
-        min_chars: 0,
-        max_chars: usize::MAX,
+impl Filter {
+    /// What the published ShareGPT measurements kept (capabilities B1).
+    pub const SHAREGPT: Filter = Filter {
+        min_chars: Some(50),
+        max_chars: Some(8000),
+        min_tokens: None,
+        max_tokens: None,
+        matches: None,
     };
 
-    /// What the published ShareGPT measurements kept (capabilities B1).
-    pub const SHAREGPT: LengthFilter = LengthFilter {
-        min_chars: 50,
-        max_chars: 8000,
-    };
+    /// Whether it counts tokens.
+    pub fn counts_tokens(&self) -> bool {
+        self.min_tokens.is_some() || self.max_tokens.is_some()
+    }
 }

@@ -782,6 +782,7 @@ mod tests {
             limit: None,
             seed: 1,
             shuffle: false,
+            category: None,
             tokenizer: Some(tokenizer.clone()),
         })
         .unwrap();

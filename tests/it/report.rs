@@ -708,6 +708,7 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
         limit: None,
         seed: 42,
         shuffle: false,
+        category: None,
         tokenizer: None,
     });
     let second = Duration::from_secs(1);
