@@ -59,6 +59,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("S152", "a trace without a tokenizer for its lengths"),
     ("S153", "a part of a trace with nothing in it"),
     ("S155", "a data set that cannot be fetched"),
+    (
+        "S156",
+        "states of the prefix cache, and nothing to be cached",
+    ),
     ("S154", "a load that plays something that is no trace"),
     ("L003", "a percentile with too few samples to be sure of it"),
     ("L036", "an exclusion that excludes nothing"),

@@ -8,7 +8,7 @@ use super::{
     RequestParameters, Segment, Stage, Timeouts, Tls,
 };
 use crate::diagnostic::Span;
-use crate::workload::{InlinePrompt, PromptSource, Source, Workload};
+use crate::workload::{InlinePrompt, PrefixCache, PromptSource, Source, Workload};
 
 /// A stage of ten seconds.
 pub(crate) fn stage(name: &str, measured: bool, users: Option<u32>) -> Stage {
@@ -70,6 +70,7 @@ pub(crate) fn cell(
         prompts: prompts.to_owned(),
         load: load.to_owned(),
         workload: Arc::new(Workload::load(&source).expect("one prompt is a prompt set")),
+        cache: PrefixCache::AsIs,
         request: RequestParameters {
             stream: true,
             max_tokens: 16,

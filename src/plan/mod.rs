@@ -32,7 +32,7 @@ use std::time::Duration;
 use crate::diagnostic::Span;
 use crate::seed::{Random, Seed};
 use crate::units::Rate;
-use crate::workload::{Tokenizer, Workload};
+use crate::workload::{PrefixCache, Tokenizer, Workload};
 
 /// What will happen.
 #[derive(Clone, Debug)]
@@ -96,6 +96,8 @@ pub struct Cell {
     pub load: String,
     /// The prompts.
     pub workload: Arc<Workload>,
+    /// What the prefixes that its prompts share are to the engine's prefix cache.
+    pub cache: PrefixCache,
     /// What is asked of the engine with each request.
     pub request: RequestParameters,
     /// Stages in order; segments refer to ranges of them.

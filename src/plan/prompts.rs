@@ -12,9 +12,9 @@ use crate::spec::{
     TraceSource, TraceUnit,
 };
 use crate::workload::{
-    Fields, Filter, Histogram, InlinePrompt, LengthDistribution, PrefixGroups, PromptSource,
-    SharedPrefix, Source, TimeUnit, Tokenizer, TraceFields, TraceFile, TraceShape, Workload,
-    WorkloadError,
+    Fields, Filter, Histogram, InlinePrompt, LengthDistribution, PrefixCache, PrefixGroups,
+    PromptSource, SharedPrefix, Source, TimeUnit, Tokenizer, TraceFields, TraceFile, TraceShape,
+    Workload, WorkloadError,
 };
 
 /// The id of the set that is built in.
@@ -28,6 +28,8 @@ pub(super) struct LoadedSet {
     pub(super) name: String,
     /// The tokenizer that its prompts are made for; the same set has other texts for another one.
     pub(super) tokenizer: Option<Arc<Tokenizer>>,
+    /// What its shared prefixes are to the engine's prefix cache.
+    pub(super) cache: PrefixCache,
     pub(super) workload: Arc<Workload>,
 }
 
@@ -56,6 +58,7 @@ pub(super) fn load(
         id: id.to_owned(),
         name: id.to_owned(),
         tokenizer: tokenizer.clone(),
+        cache: PrefixCache::AsIs,
         workload,
     };
     let Some(written) = spec.prompts.as_ref().and_then(|prompts| prompts.get(id)) else {
@@ -94,6 +97,7 @@ pub(super) fn load(
                 id: id.to_owned(),
                 name: format!("{id}-{category}"),
                 tokenizer: tokenizer.clone(),
+                cache: PrefixCache::AsIs,
                 workload: Arc::new(workload.expand(category)?),
             })
         })

@@ -15,10 +15,10 @@ use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_me
 use crate::spec::{
     Assertions, BackendSpec, CacheState, Condition, Dimension, Draft, EngineTelemetry, Entry,
     GoodputRule, GuardSpec, GuardsSpec, LimitSpec, LoadForm, LoadSpec, RequestSpec, RunOrder,
-    RunSpec, ScenarioSpec, SloSpec, Tail, TraceLoadSpec, WhereSpec, WorkersSpec,
+    RunSpec, ScenarioSpec, SloSpec, Tail, TraceLoadSpec, WarmupSpec, WhereSpec, WorkersSpec,
 };
 use crate::units::{Moment, Rate, Share, format_duration};
-use crate::workload::{Library, Replay, ReplayOptions, Tokenizer};
+use crate::workload::{Library, PrefixCache, Replay, ReplayOptions, Tokenizer};
 
 /// What the command line says about a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -287,7 +287,6 @@ impl<'a> Resolver<'a> {
             expand(&entry.value, &context, found);
         }
         self.check_requests(found);
-        self.check_run(found);
         self.check_goodput(found);
     }
 
@@ -346,19 +345,62 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn check_run(&self, found: &mut Vec<Diagnostic>) {
-        let Some(run) = &self.spec.run else { return };
-        for state in run.cache.iter().flat_map(|cache| cache.iter()) {
-            if state.value != CacheState::AsIs {
-                found.push(
-                    Diagnostic::error(
-                        "S062",
-                        format!("`cache: {}` cannot be run yet", state.value.name()),
-                    )
-                    .at(state.span, ""),
-                );
-            }
+    /// The states of the prefix cache that are tested.
+    fn cache_states(&self) -> Vec<(PrefixCache, Span)> {
+        let written = self.spec.run.as_ref().and_then(|run| run.cache.as_ref());
+        let state = |state: &Spanned<CacheState>| {
+            let cache = match state.value {
+                CacheState::AsIs => PrefixCache::AsIs,
+                CacheState::Cold => PrefixCache::Cold,
+                CacheState::Warm => PrefixCache::Warm,
+            };
+            (cache, state.span)
+        };
+        written
+            .into_iter()
+            .flat_map(|written| written.0.iter().map(state))
+            .collect()
+    }
+
+    /// The sets in each state of the prefix cache; one whose prompts share no prefix stays as it is.
+    fn in_cache_states(&self, sets: Vec<LoadedSet>, found: &mut Vec<Diagnostic>) -> Vec<LoadedSet> {
+        let states = self.cache_states();
+        let Some(&(_, span)) = states.iter().find(|(state, _)| *state != PrefixCache::AsIs) else {
+            return sets;
+        };
+        if sets
+            .iter()
+            .all(|set| set.workload.prefix_groups().is_none())
+        {
+            found.push(
+                Diagnostic::error("S156", "no prompt set has a prefix that could be cached")
+                    .at(span, "")
+                    .help("give a synthetic set a `shared_prefix`"),
+            );
         }
+        sets.into_iter()
+            .flat_map(|set| {
+                if set.workload.prefix_groups().is_none() {
+                    return vec![set];
+                }
+                let in_state = |&(cache, _): &(PrefixCache, Span)| {
+                    let name = match cache {
+                        PrefixCache::AsIs => set.name.clone(),
+                        PrefixCache::Cold | PrefixCache::Warm => {
+                            format!("{}-{}", set.name, cache.name())
+                        }
+                    };
+                    Some(LoadedSet {
+                        id: set.id.clone(),
+                        name,
+                        tokenizer: set.tokenizer.clone(),
+                        cache,
+                        workload: Arc::new(set.workload.with_cache(cache)?),
+                    })
+                };
+                states.iter().filter_map(in_state).collect()
+            })
+            .collect()
     }
 
     fn check_goodput(&self, found: &mut Vec<Diagnostic>) {
@@ -422,7 +464,7 @@ impl<'a> Resolver<'a> {
                 wanted.push((&combination.prompts, tokenizer));
             }
         }
-        wanted
+        let sets = wanted
             .into_iter()
             .flat_map(|(id, tokenizer)| {
                 prompts::load(
@@ -435,7 +477,8 @@ impl<'a> Resolver<'a> {
                     found,
                 )
             })
-            .collect()
+            .collect();
+        self.in_cache_states(sets, found)
     }
 
     /// Whether a load and a prompt set go together: a trace is played from the set that it names, and from no other.
@@ -600,6 +643,16 @@ impl<'a> Resolver<'a> {
             replay,
             ..self.load_context(&combination.load)
         };
+        let context = match set.workload.prefix_groups() {
+            // Each prefix is sent once before it is measured, whoever warms up.
+            Some(groups) if set.cache == PrefixCache::Warm && context.warmup.is_none() => {
+                LoadContext {
+                    warmup: Some(WarmupSpec::Requests(u64::from(groups))),
+                    ..context
+                }
+            }
+            _ => context,
+        };
         let Expanded { stages, segments } = expand(load, &context, found);
         let run = spec.run.as_ref();
         let drain = run
@@ -616,6 +669,7 @@ impl<'a> Resolver<'a> {
             prompts: set.name.clone(),
             load: combination.load.clone(),
             workload,
+            cache: set.cache,
             request,
             stages,
             segments,

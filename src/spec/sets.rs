@@ -10,11 +10,12 @@ use super::decode::{Decode, Fields, ObjectSchema, Problems};
 use super::schema::Definitions;
 use super::tree::{Map, Node};
 use super::types::{
-    CategoriesSource, DistributionSpec, FileSource, InlineSource, LengthSpec, LognormalSpec,
-    MixturePart, NormalSpec, PromptsSpec, PromptsUse, SharegptSource, SourceKind, SourceSpec,
-    SyntheticSource, TraceSource, ZipfSpec,
+    CacheSpec, CacheState, CategoriesSource, DistributionSpec, FileSource, InlineSource,
+    LengthSpec, LognormalSpec, MixturePart, NormalSpec, PromptsSpec, PromptsUse, SharegptSource,
+    SourceKind, SourceSpec, SyntheticSource, TraceSource, ZipfSpec,
 };
 use super::unions::{chosen, is_map, only};
+use super::values::OneOrMany;
 use crate::diagnostic::{Span, Spanned};
 
 /// The keys of each source, by its name.
@@ -238,5 +239,25 @@ impl Decode for LengthSpec {
             ]);
             json!({ "anyOf": forms })
         })
+    }
+}
+
+impl Decode for CacheSpec {
+    fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
+        if !is_map(node) {
+            return OneOrMany::decode(node, problems).map(CacheSpec);
+        }
+        let (key, map) = chosen("states of the prefix cache", &["compare"], node, problems)?;
+        problems.field(map, node.span, key).map(CacheSpec)
+    }
+
+    fn schema(definitions: &mut Definitions) -> Value {
+        let states = OneOrMany::<Spanned<CacheState>>::schema(definitions);
+        let compare = only(
+            "compare",
+            "States to set beside each other.",
+            states.clone(),
+        );
+        json!({ "anyOf": [states, compare] })
     }
 }

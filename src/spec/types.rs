@@ -989,8 +989,9 @@ record! {
         pub budget: Option<BudgetSpec>,
         /// No cell starts that cannot end in it. Default: none.
         pub max_duration: Option<Spanned<Duration>>,
-        /// States of the prefix cache to test. Default: `as_is`.
-        pub cache: Option<OneOrMany<Spanned<CacheState>>>,
+        /// States of the prefix cache to test: a word, a list, or `{ compare: [cold, warm] }`. Each prompt set with a
+        /// `shared_prefix` is run in each of them, as `<set>-cold` and `<set>-warm`. Default: `as_is`.
+        pub cache: Option<CacheSpec>,
         /// What is sent before measuring: a time, or `{ requests: N }`. Default: `10s` or 2 requests per user, whichever is longer.
         pub warmup: Option<Spanned<WarmupSpec>>,
         /// Load threads: a number, or `auto`. Default: `auto`.
@@ -1009,6 +1010,10 @@ words! {
         Shuffle = "shuffle",
     }
 }
+
+/// States of the prefix cache, one or several.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CacheSpec(pub OneOrMany<Spanned<CacheState>>);
 
 words! {
     /// A state of the prefix cache.

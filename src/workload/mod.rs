@@ -31,7 +31,9 @@ pub use lengths::{Histogram, LengthDistribution};
 pub use library::{HubKind, Library};
 pub use prompt::{Prompt, estimated_tokens};
 pub use set::{Replay, Workload};
-pub use source::{Fields, Filter, InlinePrompt, PrefixGroups, PromptSource, SharedPrefix, Source};
+pub use source::{
+    Fields, Filter, InlinePrompt, PrefixCache, PrefixGroups, PromptSource, SharedPrefix, Source,
+};
 pub use template::ChatTemplate;
 pub use tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerFiles};
 pub use trace::{ReplayOptions, TimeUnit, TraceFields, TraceFile, TraceShape};

@@ -16,7 +16,7 @@ use super::lengths::LengthDistribution;
 use super::prompt::Prompt;
 use super::prose::Prose;
 use super::select::{Candidate, Chosen, Selection, Unfit, measured_part};
-use super::source::{Filter, InlinePrompt, PromptSource, Source};
+use super::source::{Filter, InlinePrompt, PrefixCache, PromptSource, Source};
 use super::synthetic::Synthesizer;
 use super::trace::{ReplayOptions, Trace, TracePrompts};
 use super::words::{self, Use};
@@ -155,6 +155,23 @@ impl Workload {
             times: times.into(),
             duration,
         })
+    }
+
+    /// The same prompts with their shared prefixes in this state; `None` if they share none.
+    pub fn with_cache(&self, cache: PrefixCache) -> Option<Workload> {
+        let Prompts::Synthetic(made) = &self.prompts else {
+            return None;
+        };
+        made.shared_prefix?;
+        Some(Workload::synthetic(made.with_cache(cache)))
+    }
+
+    /// How many prefixes its prompts share.
+    pub fn prefix_groups(&self) -> Option<u32> {
+        match &self.prompts {
+            Prompts::Synthetic(made) => made.shared_prefix.map(|prefix| prefix.groups),
+            Prompts::Listed(_) | Prompts::Trace(_) => None,
+        }
     }
 
     /// The longest answer that a prompt of the set asks for by itself, where the set decides on the length of every answer.

@@ -122,6 +122,28 @@ pub struct SharedPrefix {
     pub distribution: PrefixGroups,
 }
 
+/// What shared prefixes are to the engine's prefix cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PrefixCache {
+    /// Met as they come: the first prompt of a group pays for those after it.
+    AsIs,
+    /// Never met: a text of the same length, which no other prompt has, stands for each prefix.
+    Cold,
+    /// Met before: warm-up sends each prefix once.
+    Warm,
+}
+
+impl PrefixCache {
+    /// The word of scenario files.
+    pub fn name(self) -> &'static str {
+        match self {
+            PrefixCache::AsIs => "as_is",
+            PrefixCache::Cold => "cold",
+            PrefixCache::Warm => "warm",
+        }
+    }
+}
+
 /// How prompts are spread over the groups that share a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrefixGroups {

@@ -7,17 +7,19 @@ use crate::seed::{Random, Seed};
 use super::lengths::LengthDistribution;
 use super::prompt::Prompt;
 use super::prose::Prose;
-use super::source::{PrefixGroups, SharedPrefix};
+use super::source::{PrefixCache, PrefixGroups, SharedPrefix};
 use super::words::{self, Use};
 
 /// Makes the prompts of one synthetic set.
 #[derive(Clone, Debug)]
 pub(super) struct Synthesizer {
-    pub(super) seed: Seed,
+    seed: Seed,
     salt: u64,
-    pub(super) input_tokens: LengthDistribution,
+    input_tokens: LengthDistribution,
     pub(super) output_tokens: Option<LengthDistribution>,
     pub(super) shared_prefix: Option<SharedPrefix>,
+    /// What the shared prefixes are to the engine's prefix cache.
+    cache: PrefixCache,
     pub(super) prose: Prose,
     /// Past this ordinal prompts repeat.
     pub(super) limit: Option<u64>,
@@ -41,8 +43,17 @@ impl Synthesizer {
             input_tokens,
             output_tokens,
             shared_prefix,
+            cache: PrefixCache::AsIs,
             prose,
             limit: limit.filter(|&limit| limit > 0),
+        }
+    }
+
+    /// The same prompts with their shared prefixes in this state.
+    pub(super) fn with_cache(&self, cache: PrefixCache) -> Synthesizer {
+        Synthesizer {
+            cache,
+            ..self.clone()
         }
     }
 
@@ -80,6 +91,9 @@ impl Synthesizer {
         if let Some(prefix) = self.shared_prefix {
             identity.push_str(&format!(" {prefix:?}"));
         }
+        if self.cache != PrefixCache::AsIs {
+            identity.push_str(&format!(" {:?}", self.cache));
+        }
         if let Some(tokenizer) = self.prose.tokenizer() {
             identity.push_str(&format!(" {}", tokenizer.digest()));
         }
@@ -111,7 +125,7 @@ impl Synthesizer {
     }
 
     /// The prefix of the group that a prompt belongs to. Warm-up has groups of its own: it must not fill the cache with
-    /// prefixes that are measured.
+    /// prefixes that are measured, unless that is what it is for.
     fn write_prefix(
         &self,
         prefix: SharedPrefix,
@@ -122,9 +136,17 @@ impl Synthesizer {
     ) {
         let mut random = self.seed.stream("group").stream(part).at(ordinal).rng();
         let groups = u64::from(prefix.groups.max(1));
-        let group = match prefix.distribution {
-            PrefixGroups::Uniform => random.below(groups),
-            PrefixGroups::Zipf => random.zipf(groups, 1.0) - 1,
+        let (part, usage, group) = match (self.cache, usage) {
+            // Each prompt is a group of its own.
+            (PrefixCache::Cold, _) => (part, usage, ordinal),
+            (PrefixCache::Warm, Use::Warmup) => ("measured", Use::Measured, ordinal % groups),
+            (PrefixCache::AsIs | PrefixCache::Warm, _) => {
+                let group = match prefix.distribution {
+                    PrefixGroups::Uniform => random.below(groups),
+                    PrefixGroups::Zipf => random.zipf(groups, 1.0) - 1,
+                };
+                (part, usage, group)
+            }
         };
         let usage = match usage {
             Use::Measured | Use::Prefix => Use::Prefix,
@@ -303,6 +325,29 @@ mod tests {
         let warm: HashSet<_> = (0..50).map(|at| first(set.warmup_prompt(at))).collect();
         assert_eq!((measured.len(), warm.len()), (2, 2));
         assert!(measured.is_disjoint(&warm));
+    }
+
+    #[test]
+    fn cold_prompts_share_nothing_and_warm_ones_were_sent_before() {
+        let as_is = made(
+            LengthDistribution::Fixed(100),
+            Some(prefix(3, PrefixGroups::Uniform)),
+            tokenizer("bytes"),
+        );
+        let cold = as_is.with_cache(PrefixCache::Cold);
+        let warm = as_is.with_cache(PrefixCache::Warm);
+        let first = |prompt: Prompt| prompt.text.split(' ').next().unwrap().to_owned();
+        let begun = |set: &Synthesizer| -> HashSet<String> {
+            (0..50).map(|at| first(set.prompt(at))).collect()
+        };
+        assert_eq!(begun(&as_is).len(), 3);
+        assert_eq!(begun(&cold).len(), 50);
+        assert_eq!(begun(&warm), begun(&as_is));
+        let primed: HashSet<_> = (0..3).map(|at| first(warm.warmup_prompt(at))).collect();
+        assert_eq!(primed, begun(&warm));
+        for set in [&cold, &warm] {
+            assert_eq!(set.first_inexact(), None);
+        }
     }
 
     #[test]

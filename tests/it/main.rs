@@ -15,4 +15,5 @@ mod tls;
 mod cli;
 mod scenarios;
 mod traces;
+mod studies;
 mod readme;

@@ -27,7 +27,7 @@ use scenario::units::Moment;
 use scenario::verdict::{
     Counts, Family, MetricStats, Reason, StageMeasurements, State, Value, Verdict,
 };
-use scenario::workload::{InlinePrompt, PromptSource, Source, Workload};
+use scenario::workload::{InlinePrompt, PrefixCache, PromptSource, Source, Workload};
 use snapbox::data::DataFormat;
 
 const FOLDER: &str = "fixtures/reports";
@@ -750,6 +750,7 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
         prompts: prompts.into(),
         load: "steady".into(),
         workload: Arc::new(workload.unwrap()),
+        cache: PrefixCache::AsIs,
         request: RequestParameters {
             stream: true,
             max_tokens: 256,
