@@ -104,6 +104,37 @@ impl Random {
         }
     }
 
+    /// A rank in `1..=ranks` with a share in proportion to rank to the power of `-exponent`, by rejection-inversion
+    /// (Hörmann and Derflinger, 1996, "Rejection-inversion to generate variates from monotone discrete distributions").
+    ///
+    /// # Panics
+    /// If there are no ranks.
+    pub fn zipf(&mut self, ranks: u64, exponent: f64) -> u64 {
+        assert!(ranks > 0, "an empty range has no random member");
+        // The integral of x^-exponent, and its inverse; both continuous at exponent 1.
+        let integral = |x: f64| {
+            let log = libm::log(x);
+            log * expm1_over((1.0 - exponent) * log)
+        };
+        let inverse = |y: f64| {
+            let scaled = (y * (1.0 - exponent)).max(-1.0);
+            libm::exp(y * log1p_over(scaled))
+        };
+        let last = integral(ranks as f64 + 0.5);
+        let first = integral(1.5) - 1.0;
+        let squeeze = 2.0 - inverse(integral(2.5) - libm::exp(-exponent * libm::log(2.0)));
+        loop {
+            let point = last + self.unit() * (first - last);
+            let x = inverse(point);
+            let rank = libm::round(x).clamp(1.0, ranks as f64);
+            if rank - x <= squeeze
+                || point >= integral(rank + 0.5) - libm::exp(-exponent * libm::log(rank))
+            {
+                return rank as u64;
+            }
+        }
+    }
+
     /// Exponential with mean 1.
     pub fn exponential(&mut self) -> f64 {
         -libm::log(self.unit_open())
@@ -159,6 +190,24 @@ impl Random {
             let other = self.below(last as u64 + 1) as usize;
             items.swap(last, other);
         }
+    }
+}
+
+/// (eˣ − 1) / x, which is 1 at 0.
+fn expm1_over(x: f64) -> f64 {
+    if x.abs() > 1e-8 {
+        libm::expm1(x) / x
+    } else {
+        1.0 + x / 2.0
+    }
+}
+
+/// ln(1 + x) / x, which is 1 at 0.
+fn log1p_over(x: f64) -> f64 {
+    if x.abs() > 1e-8 {
+        libm::log1p(x) / x
+    } else {
+        1.0 - x / 2.0
     }
 }
 

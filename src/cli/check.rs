@@ -10,7 +10,7 @@ pub(super) fn check(args: &CheckArgs, console: &Console) -> anyhow::Result<Exit>
     let mut exit = Exit::Passed;
     let mut listed = Vec::new();
     for path in &args.files {
-        let read = file::read(path, &args.options)?;
+        let read = file::read(path, &args.options, file::Aim::Look)?;
         if args.format == CheckFormat::Json {
             if let serde_json::Value::Array(list) =
                 diagnostic::to_json(&read.diagnostics, &read.sources)

@@ -9,6 +9,18 @@ use super::console::Console;
 use crate::diagnostic::{self, Diagnostic, Severity, Sources};
 use crate::plan::{self, Plan, PlanOptions};
 use crate::spec;
+use crate::workload::Library;
+
+/// What a file is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// To see what it says: nothing is fetched.
+    Look,
+    /// To run it, or to tell what a run would send.
+    Run,
+    /// To run it, made from a command line.
+    Quick,
+}
 
 /// What a file says, with everything that is wrong with it.
 pub(super) struct Read {
@@ -41,18 +53,18 @@ impl Read {
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn read(path: &Path, options: &FileOptions) -> anyhow::Result<Read> {
+pub(super) fn read(path: &Path, options: &FileOptions, aim: Aim) -> anyhow::Result<Read> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read `{}`", path.display()))?;
-    read_text(path, &text, options, false)
+    read_text(path, &text, options, aim)
 }
 
-/// As [`read`], of a text that is at hand; `quick`: made from a command line.
+/// As [`read`], of a text that is at hand.
 pub(super) fn read_text(
     path: &Path,
     text: &str,
     options: &FileOptions,
-    quick: bool,
+    aim: Aim,
 ) -> anyhow::Result<Read> {
     let mut sources = Sources::default();
     let spec::Reading {
@@ -60,13 +72,19 @@ pub(super) fn read_text(
         draft,
         mut diagnostics,
     } = spec::read(&mut sources, path, text, &options.sets);
+    let library = Library::of_environment(|name| std::env::var(name).ok());
     let asked = PlanOptions {
         only: options.only.clone(),
         seed: options.seed,
         repeats: options.repeats,
         simulate: options.simulate,
         smoke: options.smoke,
-        quick,
+        quick: aim == Aim::Quick,
+        dry: aim == Aim::Look,
+        library: Library {
+            offline: library.offline || aim == Aim::Look,
+            ..library
+        },
     };
     let Some(spec) = spec else {
         if let Some(draft) = draft {

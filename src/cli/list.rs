@@ -18,7 +18,7 @@ pub(super) fn list(paths: &[PathBuf], console: &Console) -> anyhow::Result<Exit>
     let mut exit = Exit::Passed;
     for path in paths {
         for file in files(path)? {
-            let read = file::read(&file, &FileOptions::default())?;
+            let read = file::read(&file, &FileOptions::default(), file::Aim::Look)?;
             let Some(plan) = &read.plan else {
                 table.add_row([
                     &file.display().to_string(),

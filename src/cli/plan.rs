@@ -13,7 +13,8 @@ use super::file;
 use crate::plan::describe::{describe, write_arrivals};
 
 pub(super) fn plan(args: &PlanArgs, console: &Console) -> anyhow::Result<Exit> {
-    let Some((plan, _)) = file::read(&args.file, &args.options)?.told(console) else {
+    let Some((plan, _)) = file::read(&args.file, &args.options, file::Aim::Run)?.told(console)
+    else {
         return Ok(Exit::Usage);
     };
     for warning in super::selftest::warnings(&plan) {

@@ -26,7 +26,7 @@ pub(super) fn quick(
     // Paths in the file start from where it is.
     let path = args.save.as_deref().unwrap_or(Path::new("quick.yaml"));
     let Some((plan, sources)) =
-        file::read_text(path, &text, &FileOptions::default(), true)?.told(console)
+        file::read_text(path, &text, &FileOptions::default(), file::Aim::Quick)?.told(console)
     else {
         return Ok(Exit::Usage);
     };

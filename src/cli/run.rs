@@ -25,7 +25,7 @@ pub(super) fn run(args: &RunArgs, command: &[String], console: &Console) -> anyh
     let mut plans = Vec::new();
     let mut wrong = false;
     for path in &args.files {
-        match file::read(path, &args.options)?.told(console) {
+        match file::read(path, &args.options, file::Aim::Run)?.told(console) {
             Some((plan, sources)) => {
                 wrong |= !fit_to_run(&plan, args.require_slos, console);
                 plans.push((plan, sources));

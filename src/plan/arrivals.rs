@@ -4,6 +4,7 @@
 //! at points u₁ < u₂ < … of that integral (unit renewals), and each piece inverts its own part of Λ in closed form. All
 //! arithmetic is local to a piece and rounded to nanoseconds once, so nothing drifts over a long run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::plan::Extent;
@@ -11,7 +12,7 @@ use crate::seed::{Random, Seed};
 use crate::units::{Moment, Rate};
 
 /// Which renewal process places the arrivals on the rate curve.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Process {
     /// Evenly, with half an interval before the first.
     Uniform,
@@ -19,6 +20,8 @@ pub enum Process {
     Poisson,
     /// Gamma-distributed gaps with this shape: below 1 burstier than Poisson, above it more even.
     Gamma(f64),
+    /// At these times, in order, whatever the rate; the curve has one timed piece, which is no shorter than they are.
+    Recorded(Arc<[Moment]>),
 }
 
 /// The rate over time and the process on it.
@@ -97,7 +100,7 @@ impl ArrivalCurve {
 
     /// As [`ArrivalCurve::arrivals`], with the first evenly spaced arrival due after `first` instead of half a request.
     fn arrivals_from(&self, seed: &Seed, first: f64) -> Arrivals {
-        let mut gaps = Gaps::new(self.process, seed, first);
+        let mut gaps = Gaps::new(self.process.clone(), seed, first);
         let due = gaps.next();
         Arrivals {
             pieces: self.pieces.clone(),
@@ -115,6 +118,9 @@ impl ArrivalCurve {
 
     /// The mean number of arrivals: the integral of the rate, and the bursts.
     pub fn expected_requests(&self) -> f64 {
+        if let Process::Recorded(times) = &self.process {
+            return times.len() as f64;
+        }
         self.pieces.iter().map(|piece| piece.form.area()).sum()
     }
 
@@ -302,6 +308,8 @@ impl Gaps {
             Process::Uniform => first.unwrap_or(1.0),
             Process::Poisson => self.random.exponential(),
             Process::Gamma(shape) => self.random.gamma_mean_one(shape),
+            // Its arrivals are not renewals.
+            Process::Recorded(_) => 0.0,
         }
     }
 }
@@ -413,6 +421,11 @@ impl Iterator for Arrivals {
     type Item = Arrival;
 
     fn next(&mut self) -> Option<Arrival> {
+        if let Process::Recorded(times) = &self.gaps.process {
+            let at = *times.get(self.index as usize)?;
+            let stage = self.pieces.first()?.stage;
+            return Some(self.arrive(stage, at));
+        }
         loop {
             let (stage, current) = match (self.current, self.stage) {
                 (Some(current), Some(stage)) => (stage, current),

@@ -1,33 +1,49 @@
 //! Backends and models as written become backends and models with nothing left to decide.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Api, Backend, BackendKind, EngineMetrics, Gpus, HeaderValue, Model, Tls, presets};
+use super::{
+    Api, Backend, BackendKind, EngineMetrics, Gpus, HeaderValue, Model, PlanOptions, Tls, presets,
+};
 use crate::diagnostic::{Diagnostic, Sources, Spanned, did_you_mean};
 use crate::spec::{
     self, BackendSpec, EngineMetricsSpec, Entry, GpusSpec, HeaderSpec, Id, ModelSpec, Proxy,
     ScenarioSpec,
 };
+use crate::workload::{Tokenizer, WorkloadError};
 
 /// How long an attached backend may take to answer its probe.
 const READY: Duration = Duration::from_secs(10);
 
 /// The models of the scenario; without any, the one that the server lists.
-pub(super) fn models(spec: &ScenarioSpec, found: &mut Vec<Diagnostic>) -> Vec<Model> {
+pub(super) fn models(
+    spec: &ScenarioSpec,
+    options: &PlanOptions,
+    sources: &Sources,
+    found: &mut Vec<Diagnostic>,
+) -> Vec<Model> {
     let Some(entries) = &spec.models else {
         return vec![Model {
             key: "default".to_owned(),
             id: None,
             served_as: Vec::new(),
+            tokenizer: None,
         }];
     };
     entries
         .iter()
-        .map(|entry| model(spec, entry, found))
+        .map(|entry| model(spec, entry, options, sources, found))
         .collect()
 }
 
-fn model(spec: &ScenarioSpec, entry: &Entry<ModelSpec>, found: &mut Vec<Diagnostic>) -> Model {
+fn model(
+    spec: &ScenarioSpec,
+    entry: &Entry<ModelSpec>,
+    options: &PlanOptions,
+    sources: &Sources,
+    found: &mut Vec<Diagnostic>,
+) -> Model {
     let served_as = entry.value.served_as.iter().flatten().map(|served| {
         if spec.backends.get(&served.key.value).is_none() {
             found.push(unknown_backend(spec, &served.key));
@@ -38,6 +54,44 @@ fn model(spec: &ScenarioSpec, entry: &Entry<ModelSpec>, found: &mut Vec<Diagnost
         key: entry.key.value.to_string(),
         id: entry.value.id.as_ref().map(|id| id.value.clone()),
         served_as: served_as.collect(),
+        tokenizer: entry
+            .value
+            .tokenizer
+            .as_ref()
+            .and_then(|named| tokenizer(named, options, sources, found)),
+    }
+}
+
+/// The tokenizer of a model. Where it is on a hub that may not be asked, lengths are estimated: a check sends nothing, and a
+/// simulated run needs no exact lengths.
+fn tokenizer(
+    named: &Spanned<String>,
+    options: &PlanOptions,
+    sources: &Sources,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Arc<Tokenizer>> {
+    let folder = sources.directory(named.span.source);
+    let opened = options
+        .library
+        .tokenizer(&named.value, folder)
+        .and_then(|files| Tokenizer::open(&files));
+    match opened {
+        Ok(tokenizer) => Some(Arc::new(tokenizer)),
+        Err(error) => {
+            let elsewhere = matches!(
+                error,
+                WorkloadError::NotCached { .. } | WorkloadError::Fetch { .. }
+            );
+            found.push(if elsewhere && (options.simulate || options.dry) {
+                Diagnostic::warning("L150", format!("{error}: lengths are estimated"))
+                    .at(named.span, "")
+            } else {
+                Diagnostic::error("S151", error.to_string())
+                    .at(named.span, "")
+                    .help("write a path to a `tokenizer.json` or its folder, or the name of a model on the hub")
+            });
+            None
+        }
     }
 }
 

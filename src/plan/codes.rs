@@ -54,6 +54,16 @@ pub const CODES: &[(&str, &str)] = &[
         "S071",
         "an environment variable for a header that is not set",
     ),
+    ("S150", "a distribution of lengths that has no lengths"),
+    ("S151", "a tokenizer that cannot be loaded"),
+    ("S152", "a trace without a tokenizer for its lengths"),
+    ("S153", "a part of a trace with nothing in it"),
+    ("S155", "a data set that cannot be fetched"),
+    (
+        "S156",
+        "states of the prefix cache, and nothing to be cached",
+    ),
+    ("S154", "a load that plays something that is no trace"),
     ("L003", "a percentile with too few samples to be sure of it"),
     ("L036", "an exclusion that excludes nothing"),
     ("L037", "a key that has no effect in this load"),
@@ -66,6 +76,14 @@ pub const CODES: &[(&str, &str)] = &[
     (
         "L041",
         "an expectation that this version does not judge yet",
+    ),
+    (
+        "L150",
+        "a tokenizer that is not at hand: lengths are estimated",
+    ),
+    (
+        "L151",
+        "a data set that is not at hand: a check does not fetch it",
     ),
 ];
 

@@ -9,6 +9,7 @@ use super::{
     Schedule, Segment, SloInstance, Stage, UserExtent, UserPiece, samples,
 };
 use crate::units::{Moment, Rate, format_duration, trim_float};
+use crate::workload::Facts;
 
 /// What a plan needs, as far as it can be told before the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -128,10 +129,11 @@ fn shape_sentence(schedule: &Schedule) -> String {
             max_in_flight,
             on_full,
         } => {
-            let process = match curve.process {
+            let process = match &curve.process {
                 Process::Uniform => "evenly spaced arrivals".to_owned(),
                 Process::Poisson => "Poisson arrivals".to_owned(),
-                Process::Gamma(shape) => format!("gamma arrivals of shape {}", trim_float(shape)),
+                Process::Gamma(shape) => format!("gamma arrivals of shape {}", trim_float(*shape)),
+                Process::Recorded(_) => "arrivals at the times of a trace".to_owned(),
             };
             let full = match on_full {
                 OnFull::Queue => "wait",
@@ -198,6 +200,12 @@ fn describe_segment(cell: &Cell, segment: &Segment, text: &mut String) {
     for stage in segment.stages.clone() {
         let planned = &cell.stages[stage];
         let what = match &segment.schedule {
+            Schedule::Open { curve, .. } if matches!(curve.process, Process::Recorded(_)) => {
+                format!(
+                    "as recorded, for {}",
+                    long(planned.expected.value().unwrap_or(0.0))
+                )
+            }
             Schedule::Open { curve, .. } => {
                 let pieces: Vec<String> = curve
                     .pieces
@@ -338,6 +346,7 @@ fn describe_cells(plan: &Plan, text: &mut String) {
         } else {
             ""
         };
+        let lengths = made_lengths(cell.workload.facts());
         let tokens = if totals.requests > 0.0 && !totals.open_requests {
             format!("up to {} output tokens", grouped(totals.output_tokens))
         } else {
@@ -345,13 +354,25 @@ fn describe_cells(plan: &Plan, text: &mut String) {
         };
         let _ = writeln!(
             text,
-            "  {:<width$}  {prompts}{reused} · {tokens} · {}",
+            "  {:<width$}  {prompts}{lengths}{reused} · {tokens} · {}",
             cell.id,
             short_digest(&cell.digest)
         );
     }
     for id in &plan.deselected {
         let _ = writeln!(text, "  {id:<width$}  not selected");
+    }
+}
+
+/// How long the prompts of a made set are, and whether a tokenizer says so; nothing for prompts that somebody wrote.
+fn made_lengths(facts: &Facts) -> String {
+    match (facts.read, facts.counted) {
+        (0, true) => format!(" of {} tokens (median)", facts.tokens.median),
+        (0, false) => format!(
+            " of about {} tokens (median, estimated)",
+            facts.tokens.median
+        ),
+        _ => String::new(),
     }
 }
 

@@ -142,10 +142,17 @@ fn segment(segment: &Segment) -> Value {
 
 fn arrivals(curve: &ArrivalCurve) -> Value {
     json!({
-        "process": match curve.process {
+        "process": match &curve.process {
             Process::Uniform => json!("uniform"),
             Process::Poisson => json!("poisson"),
             Process::Gamma(shape) => json!({ "gamma": shape }),
+            Process::Recorded(times) => {
+                let mut hasher = blake3::Hasher::new();
+                for at in times.iter() {
+                    hasher.update(&at.ns().to_le_bytes());
+                }
+                json!({ "recorded": hasher.finalize().to_hex().as_str() })
+            }
         },
         "pieces": curve.pieces.iter().map(rate_piece).collect::<Vec<_>>(),
     })

@@ -8,7 +8,7 @@ use super::{
     RequestParameters, Segment, Stage, Timeouts, Tls,
 };
 use crate::diagnostic::Span;
-use crate::workload::{InlinePrompt, PromptSource, Source, Workload};
+use crate::workload::{InlinePrompt, PrefixCache, PromptSource, Source, Workload};
 
 /// A stage of ten seconds.
 pub(crate) fn stage(name: &str, measured: bool, users: Option<u32>) -> Stage {
@@ -42,6 +42,8 @@ pub(crate) fn cell(
         limit: None,
         seed: 1,
         shuffle: false,
+        category: None,
+        tokenizer: None,
     };
     let second = Duration::from_secs(1);
     Cell {
@@ -63,10 +65,12 @@ pub(crate) fn cell(
             key: model.to_owned(),
             id: None,
             served_as: Vec::new(),
+            tokenizer: None,
         }),
         prompts: prompts.to_owned(),
         load: load.to_owned(),
         workload: Arc::new(Workload::load(&source).expect("one prompt is a prompt set")),
+        cache: PrefixCache::AsIs,
         request: RequestParameters {
             stream: true,
             max_tokens: 16,

@@ -1,6 +1,7 @@
 //! A load as written becomes stages and segments: levels and batches are ordinary stages, every default is filled in.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
@@ -10,12 +11,13 @@ use super::{
 use crate::diagnostic::{Diagnostic, Span, Spanned};
 use crate::spec::{
     self, BatchSize, BatchSpec, DistributionSpec, DriveSpec, LevelsSpec, LoadForm, LoadSpec,
-    ProcessSpec, Shape, StageSpec, Tail, TargetSpec, WarmupSpec,
+    ProcessSpec, Shape, StageSpec, Tail, TargetSpec, TraceLoadSpec, WarmupSpec,
 };
 use crate::units::{Rate, trim_float};
+use crate::workload::Replay;
 
 /// What a load needs to know of the rest of the scenario.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct LoadContext {
     /// `run.warmup`.
     pub(super) warmup: Option<WarmupSpec>,
@@ -29,6 +31,8 @@ pub(super) struct LoadContext {
     pub(super) smoke: bool,
     /// Measured prompts of the set; `None` for an endless one.
     pub(super) prompts: Option<u64>,
+    /// The trace that is played, when the load plays one and its set is at hand.
+    pub(super) replay: Option<Replay>,
 }
 
 /// The stages of a load, and what runs without a drain between.
@@ -53,6 +57,8 @@ const SMOKE: Duration = Duration::from_secs(2);
 const SMOKE_REQUESTS_PER_USER: u64 = 3;
 /// The most users that warm up a batch load: an engine is warm long before a thousand.
 const BATCH_WARMUP_USERS: u64 = 32;
+/// The users that warm up before a trace is played.
+const TRACE_WARMUP_USERS: u64 = 4;
 /// The most requests of a batch of all in a smoke run.
 const SMOKE_BATCH: u64 = 64;
 
@@ -73,6 +79,7 @@ pub(super) fn expand(
         LoadForm::Stages(stages) => expansion.stages(stages),
         LoadForm::Levels(levels) => expansion.levels(levels),
         LoadForm::Batch(batch) => expansion.batch(batch),
+        LoadForm::Trace(trace) => expansion.trace(trace),
     }
     let mut out = expansion.out;
     number_warmups(&mut out.stages);
@@ -195,6 +202,9 @@ impl Expansion<'_> {
     }
 
     fn process(&self) -> Process {
+        if let Some(replay) = &self.context.replay {
+            return Process::Recorded(Arc::clone(&replay.times));
+        }
         match self.drive.process.as_ref().map(|process| process.value) {
             Some(ProcessSpec::Uniform) => Process::Uniform,
             Some(ProcessSpec::Gamma(shape)) => Process::Gamma(shape),
@@ -928,6 +938,52 @@ impl Expansion<'_> {
         });
         pieces.push(RatePiece { stage, form });
         self.open_segment(first..stage + 1, pieces, self.level_cooldown(levels));
+    }
+
+    // ---- trace ----
+
+    fn trace(&mut self, trace: &TraceLoadSpec) {
+        let Some(replay) = &self.context.replay else {
+            return;
+        };
+        let requests = replay.times.len();
+        if requests == 0 {
+            self.error(
+                "S153",
+                "no request of the trace lies in this part of it",
+                self.form,
+                "",
+                "choose another `from` and `to`, or a larger `rate_scale`",
+            );
+            return;
+        }
+        let (duration, span) = (replay.duration, trace.prompts.span);
+        let crew = (requests as u64).min(TRACE_WARMUP_USERS) as u32;
+        let warm = self.closed_warmup(crew, "warmup", self.form, self.context.warmup);
+        if let Some(piece) = warm {
+            let stages = piece.stage..piece.stage + 1;
+            self.closed_segment(stages, vec![piece], Duration::ZERO);
+        }
+        let rate = Rate::new(requests as f64 / duration.as_secs_f64()).unwrap_or_default();
+        let form = RateForm::Flow {
+            from: rate,
+            to: rate,
+            shape: RampShape::Linear,
+            extent: Extent::For(duration),
+        };
+        let stage = self.push(Draft {
+            name: "replay".to_owned(),
+            measured: true,
+            users: None,
+            rate: Some(rate),
+            extent: Extent::For(duration),
+            requests: Planned::Exact(requests as f64),
+            expected: Planned::Exact(duration.as_secs_f64()),
+            tail_fill: false,
+            span,
+        });
+        let pieces = vec![RatePiece { stage, form }];
+        self.open_segment(stage..stage + 1, pieces, Duration::ZERO);
     }
 
     // ---- batch ----

@@ -35,7 +35,7 @@ use std::time::Duration;
 use crate::diagnostic::Span;
 use crate::seed::{Random, Seed};
 use crate::units::Rate;
-use crate::workload::Workload;
+use crate::workload::{PrefixCache, Tokenizer, Workload};
 
 /// What will happen.
 #[derive(Clone, Debug)]
@@ -114,6 +114,8 @@ pub struct Cell {
     pub load: String,
     /// The prompts.
     pub workload: Arc<Workload>,
+    /// What the prefixes that its prompts share are to the engine's prefix cache.
+    pub cache: PrefixCache,
     /// What is asked of the engine with each request.
     pub request: RequestParameters,
     /// Stages in order; segments refer to ranges of them.
@@ -275,6 +277,8 @@ pub struct Model {
     pub id: Option<String>,
     /// The name that a backend serves it under, by backend id.
     pub served_as: Vec<(String, String)>,
+    /// What counts its tokens, and holds its chat template.
+    pub tokenizer: Option<Arc<Tokenizer>>,
 }
 
 impl Model {

@@ -3,28 +3,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::RequestParameters;
 use super::requests::SMOKE_TOKENS;
-use crate::diagnostic::{Diagnostic, Sources, Span, Spanned};
+use super::{PlanOptions, RequestParameters};
+use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned};
 use crate::spec::{
-    DistributionSpec, Expand, OverContext, PromptOrder, PromptsSpec, ScenarioSpec, SourceSpec,
+    DistributionSpec, Expand, FileSource, LengthSpec, OverContext, PrefixDistribution, PromptOrder,
+    PromptsSpec, ScenarioSpec, SharedPrefixSpec, SharegptSource, SourceSpec, TraceFormat,
+    TraceSource, TraceUnit,
 };
 use crate::workload::{
-    Fields, InlinePrompt, LengthDistribution, LengthFilter, PromptSource, Source, Workload,
+    Fields, Filter, Histogram, InlinePrompt, LengthDistribution, PrefixCache, PrefixGroups,
+    PromptSource, SharedPrefix, Source, TimeUnit, Tokenizer, TraceFields, TraceFile, TraceShape,
+    Workload, WorkloadError,
 };
 
 /// The id of the set that is built in.
 pub(super) const BUILT_IN: &str = "chat";
-
-/// The length filter of conversations, in characters (that of the published ShareGPT suites).
-const CONVERSATION: LengthFilter = LengthFilter {
-    min_chars: 50,
-    max_chars: 8000,
-};
-const ANY_LENGTH: LengthFilter = LengthFilter {
-    min_chars: 1,
-    max_chars: usize::MAX,
-};
 
 /// A loaded set under the name that its cells have.
 pub(super) struct LoadedSet {
@@ -32,40 +26,68 @@ pub(super) struct LoadedSet {
     pub(super) id: String,
     /// The id in the cells: that of the set, with its category if the set is expanded.
     pub(super) name: String,
+    /// The tokenizer that its prompts are made for; the same set has other texts for another one.
+    pub(super) tokenizer: Option<Arc<Tokenizer>>,
+    /// What its shared prefixes are to the engine's prefix cache.
+    pub(super) cache: PrefixCache,
     pub(super) workload: Arc<Workload>,
+}
+
+/// Whether the prompts of a set depend on the model's tokenizer.
+pub(super) fn is_made_for_a_tokenizer(id: &str, spec: &ScenarioSpec) -> bool {
+    let written = spec.prompts.as_ref().and_then(|prompts| prompts.get(id));
+    written.is_some_and(|written| match &written.source.value {
+        SourceSpec::Synthetic(_) | SourceSpec::Trace(_) => true,
+        SourceSpec::File(file) => file_filter(file).counts_tokens(),
+        SourceSpec::Sharegpt(conversations) => conversation_filter(conversations).counts_tokens(),
+        SourceSpec::Inline(_) | SourceSpec::Categories(_) => false,
+    })
 }
 
 /// Loads a set and takes it apart if it is expanded; mistakes go to `found`.
 pub(super) fn load(
     id: &str,
     spec: &ScenarioSpec,
+    tokenizer: Option<Arc<Tokenizer>>,
     seed: u64,
-    smoke: bool,
+    options: &PlanOptions,
     sources: &Sources,
     found: &mut Vec<Diagnostic>,
 ) -> Vec<LoadedSet> {
+    let whole = |workload| LoadedSet {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        tokenizer: tokenizer.clone(),
+        cache: PrefixCache::AsIs,
+        workload,
+    };
     let Some(written) = spec.prompts.as_ref().and_then(|prompts| prompts.get(id)) else {
         return load_source(built_in(seed), None, found)
-            .map(|workload| {
-                vec![LoadedSet {
-                    id: id.to_owned(),
-                    name: id.to_owned(),
-                    workload,
-                }]
-            })
+            .map(|workload| vec![whole(workload)])
             .unwrap_or_default();
     };
     check(written, found);
-    let source = source(id, written, seed, smoke, sources);
-    let Some(workload) = load_source(source, Some(place(written)), found) else {
+    let source = source(
+        id,
+        written,
+        tokenizer.clone(),
+        seed,
+        options,
+        sources,
+        found,
+    );
+    let later = source.is_none() && !found.iter().any(|found| found.severity == Severity::Error);
+    let loaded = match source {
+        Some(source) => load_source(source, Some(place(written)), found),
+        // What is not at hand in a check is stood in for.
+        None if later => load_source(built_in(seed), None, found),
+        None => None,
+    };
+    let Some(workload) = loaded else {
         return Vec::new();
     };
     if written.use_as.expand.as_ref().map(|expand| expand.value) != Some(Expand::Category) {
-        return vec![LoadedSet {
-            id: id.to_owned(),
-            name: id.to_owned(),
-            workload,
-        }];
+        return vec![whole(workload)];
     }
     workload
         .categories()
@@ -74,6 +96,8 @@ pub(super) fn load(
             Some(LoadedSet {
                 id: id.to_owned(),
                 name: format!("{id}-{category}"),
+                tokenizer: tokenizer.clone(),
+                cache: PrefixCache::AsIs,
                 workload: Arc::new(workload.expand(category)?),
             })
         })
@@ -85,11 +109,13 @@ fn built_in(seed: u64) -> PromptSource {
         id: BUILT_IN.to_owned(),
         from: Source::ShareGpt {
             path: None,
-            filter: CONVERSATION,
+            filter: Filter::SHAREGPT,
         },
         limit: None,
         seed,
         shuffle: true,
+        category: None,
+        tokenizer: None,
     }
 }
 
@@ -117,6 +143,7 @@ fn load_source(
 fn place(written: &PromptsSpec) -> Span {
     match &written.source.value {
         SourceSpec::File(file) => file.path.span,
+        SourceSpec::Trace(trace) => trace.path.span,
         SourceSpec::Categories(categories) => categories.path.span,
         SourceSpec::Sharegpt(conversations) => conversations
             .path
@@ -129,22 +156,14 @@ fn place(written: &PromptsSpec) -> Span {
 fn source(
     id: &str,
     written: &PromptsSpec,
+    tokenizer: Option<Arc<Tokenizer>>,
     seed: u64,
-    smoke: bool,
+    options: &PlanOptions,
     sources: &Sources,
-) -> PromptSource {
-    let absolute = |path: &Spanned<PathBuf>| sources.directory(path.span.source).join(&path.value);
+    found: &mut Vec<Diagnostic>,
+) -> Option<PromptSource> {
+    let absolute = |path: &Spanned<PathBuf>| absolute(path, sources);
     let use_as = &written.use_as;
-    let filter = |min: &Option<Spanned<u32>>, max: &Option<Spanned<u32>>, usual: LengthFilter| {
-        LengthFilter {
-            min_chars: min
-                .as_ref()
-                .map_or(usual.min_chars, |min| min.value as usize),
-            max_chars: max
-                .as_ref()
-                .map_or(usual.max_chars, |max| max.value as usize),
-        }
-    };
     let from = match &written.source.value {
         SourceSpec::Inline(inline) => Source::Inline(
             inline
@@ -155,23 +174,27 @@ fn source(
                     category: prompt
                         .category
                         .as_ref()
-                        .or(use_as.category.as_ref())
                         .map(|category| category.value.clone()),
                 })
                 .collect(),
         ),
         SourceSpec::File(file) => Source::File {
-            path: absolute(&file.path),
-            fields: file.fields.as_ref().map(fields).unwrap_or_default(),
-            filter: filter(&file.min_chars, &file.max_chars, ANY_LENGTH),
+            path: located(&file.path, file.sha256.as_ref(), options, sources, found)?,
+            fields: Fields {
+                template: file.template.as_ref().map(|text| text.value.clone()),
+                ..file.fields.as_ref().map(fields).unwrap_or_default()
+            },
+            filter: file_filter(file),
         },
         SourceSpec::Sharegpt(conversations) => Source::ShareGpt {
-            path: conversations.path.as_ref().map(absolute),
-            filter: filter(
-                &conversations.min_chars,
-                &conversations.max_chars,
-                CONVERSATION,
-            ),
+            path: match &conversations.path {
+                Some(path) => {
+                    let sha256 = conversations.sha256.as_ref();
+                    Some(located(path, sha256, options, sources, found)?)
+                }
+                None => None,
+            },
+            filter: conversation_filter(conversations),
         },
         SourceSpec::Categories(categories) => Source::Categories {
             path: absolute(&categories.path),
@@ -183,26 +206,148 @@ fn source(
                 .collect(),
         },
         SourceSpec::Synthetic(synthetic) => Source::Synthetic {
-            input_tokens: lengths(&synthetic.input_tokens),
-            output_tokens: use_as.output_tokens.as_ref().map(|tokens| {
-                if smoke {
-                    LengthDistribution::Fixed(SMOKE_TOKENS)
-                } else {
-                    lengths(tokens)
-                }
-            }),
+            input_tokens: lengths(&synthetic.input_tokens, sources, found)?,
+            output_tokens: match &use_as.output_tokens {
+                Some(_) if options.smoke => Some(LengthDistribution::Fixed(SMOKE_TOKENS)),
+                Some(tokens) => Some(lengths(tokens, sources, found)?),
+                None => None,
+            },
+            shared_prefix: use_as.shared_prefix.as_ref().map(shared_prefix),
         },
+        SourceSpec::Trace(trace) => Source::Trace(trace_file(trace, absolute(&trace.path))),
     };
-    PromptSource {
+    Some(PromptSource {
         id: id.to_owned(),
         from,
+        category: use_as
+            .category
+            .as_ref()
+            .map(|category| category.value.clone()),
+        tokenizer,
         limit: use_as.limit.as_ref().map(|limit| limit.value),
         seed: use_as.seed.as_ref().map_or(seed, |seed| seed.value),
         shuffle: use_as
             .order
             .as_ref()
             .is_none_or(|order| order.value == PromptOrder::Shuffle),
+    })
+}
+
+fn file_filter(written: &FileSource) -> Filter {
+    Filter {
+        min_chars: Some(
+            written
+                .min_chars
+                .as_ref()
+                .map_or(1, |least| least.value as usize),
+        ),
+        max_chars: written.max_chars.as_ref().map(|most| most.value as usize),
+        min_tokens: written.min_input_tokens.as_ref().map(|least| least.value),
+        max_tokens: written.max_input_tokens.as_ref().map(|most| most.value),
+        matches: written.matches.as_ref().map(|text| text.value.clone()),
     }
+}
+
+fn conversation_filter(written: &SharegptSource) -> Filter {
+    let length = |bound: &Option<Spanned<u32>>| bound.as_ref().map(|bound| bound.value as usize);
+    Filter {
+        min_chars: length(&written.min_chars).or(Filter::SHAREGPT.min_chars),
+        max_chars: length(&written.max_chars).or(Filter::SHAREGPT.max_chars),
+        min_tokens: written.min_input_tokens.as_ref().map(|least| least.value),
+        max_tokens: written.max_input_tokens.as_ref().map(|most| most.value),
+        matches: written.matches.as_ref().map(|text| text.value.clone()),
+    }
+}
+
+/// The file that a path names: beside the scenario, on a hub, or behind a URL; what is elsewhere is fetched once.
+fn located(
+    path: &Spanned<PathBuf>,
+    sha256: Option<&Spanned<String>>,
+    options: &PlanOptions,
+    sources: &Sources,
+    found: &mut Vec<Diagnostic>,
+) -> Option<PathBuf> {
+    let written = path.value.to_str().unwrap_or_default();
+    let Some((scheme, rest)) = written.split_once("://") else {
+        let file = absolute(path, sources);
+        let whole = match sha256 {
+            Some(sha256) => options.library.verify(&file, &sha256.value),
+            None => Ok(()),
+        };
+        return match whole {
+            Ok(()) => Some(file),
+            Err(error) => {
+                found.push(Diagnostic::error("S155", error.to_string()).at(path.span, ""));
+                None
+            }
+        };
+    };
+    let wrong = |message: String, help: &str| {
+        Some(
+            Diagnostic::error("S155", message)
+                .at(path.span, "")
+                .help(help),
+        )
+    };
+    let fetched = match (scheme, sha256) {
+        ("hf", _) => match rest
+            .strip_prefix("datasets/")
+            .map(|name| name.splitn(3, '/'))
+        {
+            Some(mut parts) => match (parts.next(), parts.next(), parts.next()) {
+                (Some(owner), Some(name), file) => {
+                    options.library.dataset(&format!("{owner}/{name}"), file)
+                }
+                _ => {
+                    found.extend(wrong(
+                        "a data set on the hub has an owner and a name".to_owned(),
+                        "write `hf://datasets/OWNER/NAME/FILE`",
+                    ));
+                    return None;
+                }
+            },
+            None => {
+                found.extend(wrong(
+                    format!("`{written}` names no data set"),
+                    "write `hf://datasets/OWNER/NAME/FILE`",
+                ));
+                return None;
+            }
+        },
+        ("http" | "https", Some(sha256)) => options.library.download(written, &sha256.value),
+        ("http" | "https", None) => {
+            found.extend(wrong(
+                "a file behind a URL needs its `sha256`".to_owned(),
+                "without it nobody knows whether two runs had the same prompts",
+            ));
+            return None;
+        }
+        ("s3" | "gs", _) => {
+            found.extend(wrong(
+                format!("`{scheme}://` cannot be read yet"),
+                "give an `https` URL with its `sha256`: object stores sign one for you",
+            ));
+            return None;
+        }
+        _ => {
+            found.extend(wrong(
+                format!("`{scheme}://` is no place for a data set"),
+                "write a path, `hf://datasets/OWNER/NAME/FILE` or an `https` URL",
+            ));
+            return None;
+        }
+    };
+    fetched
+        .map_err(|error| {
+            let later = options.dry && matches!(error, WorkloadError::NotCached { .. });
+            found.push(if later {
+                let message = format!("{error}: its prompts are not looked at");
+                Diagnostic::warning("L151", message).at(path.span, "")
+            } else {
+                Diagnostic::error("S155", error.to_string()).at(path.span, "")
+            });
+        })
+        .ok()
 }
 
 fn fields(written: &crate::spec::FieldsSpec) -> Fields {
@@ -214,10 +359,105 @@ fn fields(written: &crate::spec::FieldsSpec) -> Fields {
         max_tokens: text(&written.max_tokens),
         min_tokens: text(&written.min_tokens),
         ignore_eos: text(&written.ignore_eos),
+        template: None,
     }
 }
 
-fn lengths(written: &DistributionSpec<u32>) -> LengthDistribution {
+fn absolute(path: &Spanned<PathBuf>, sources: &Sources) -> PathBuf {
+    sources.directory(path.span.source).join(&path.value)
+}
+
+fn trace_file(written: &TraceSource, path: PathBuf) -> TraceFile {
+    let named = |text: Option<&Spanned<String>>, usual: &str| {
+        text.map_or(usual.to_owned(), |text| text.value.clone())
+    };
+    let fields = written.fields.as_ref();
+    let own = || TraceFields {
+        time: named(fields.and_then(|fields| fields.time.as_ref()), "timestamp"),
+        unit: match fields
+            .and_then(|fields| fields.unit.as_ref())
+            .map(|unit| unit.value)
+        {
+            Some(TraceUnit::Milliseconds) => TimeUnit::Milliseconds,
+            Some(TraceUnit::Seconds) | None => TimeUnit::Seconds,
+        },
+        input_tokens: named(
+            fields.and_then(|fields| fields.input_tokens.as_ref()),
+            "input_tokens",
+        ),
+        output_tokens: named(
+            fields.and_then(|fields| fields.output_tokens.as_ref()),
+            "output_tokens",
+        ),
+        hash_ids: Some(named(
+            fields.and_then(|fields| fields.hash_ids.as_ref()),
+            "hash_ids",
+        )),
+    };
+    let (shape, fields) = match written.format.value {
+        TraceFormat::Mooncake => (TraceShape::Lines, TraceFields::mooncake()),
+        TraceFormat::Azure => (TraceShape::Table, TraceFields::azure()),
+        TraceFormat::Burstgpt => (TraceShape::Table, TraceFields::burstgpt()),
+        TraceFormat::Jsonl => (TraceShape::Lines, own()),
+        TraceFormat::Csv => (TraceShape::Table, own()),
+    };
+    TraceFile {
+        path,
+        shape,
+        fields,
+        block_tokens: written
+            .block_tokens
+            .as_ref()
+            .map_or(512, |tokens| tokens.value),
+    }
+}
+
+fn shared_prefix(written: &SharedPrefixSpec) -> SharedPrefix {
+    let distribution = written.distribution.as_ref().map(|spread| spread.value);
+    SharedPrefix {
+        tokens: written.tokens.value,
+        groups: written.groups.as_ref().map_or(1, |groups| groups.value),
+        distribution: match distribution {
+            Some(PrefixDistribution::Zipf) => PrefixGroups::Zipf,
+            Some(PrefixDistribution::Uniform) | None => PrefixGroups::Uniform,
+        },
+    }
+}
+
+/// The distribution as written; a histogram that cannot be read goes to `found`.
+fn lengths(
+    written: &LengthSpec,
+    sources: &Sources,
+    found: &mut Vec<Diagnostic>,
+) -> Option<LengthDistribution> {
+    Some(match written {
+        LengthSpec::Simple(simple) => simple_lengths(simple),
+        LengthSpec::Zipf(zipf) => LengthDistribution::Zipf {
+            exponent: zipf
+                .exponent
+                .as_ref()
+                .map_or(1.0, |exponent| exponent.value),
+            min: zipf.min.as_ref().map_or(1, |min| min.value.max(1)),
+            max: zipf.max.value,
+        },
+        LengthSpec::Histogram(path) => match Histogram::read(&absolute(path, sources)) {
+            Ok(histogram) => LengthDistribution::Histogram(histogram),
+            Err(error) => {
+                found.push(Diagnostic::error("S058", error.to_string()).at(path.span, ""));
+                return None;
+            }
+        },
+        LengthSpec::Mixture(parts) => {
+            let parts: Option<Vec<_>> = parts
+                .iter()
+                .map(|part| Some((part.weight.value, lengths(&part.tokens, sources, found)?)))
+                .collect();
+            LengthDistribution::Mixture(parts?.into())
+        }
+    })
+}
+
+fn simple_lengths(written: &DistributionSpec<u32>) -> LengthDistribution {
     let bounds = |min: &Option<Spanned<u32>>, max: &Option<Spanned<u32>>| {
         (
             min.as_ref().map_or(1, |min| min.value),
@@ -245,14 +485,16 @@ fn lengths(written: &DistributionSpec<u32>) -> LengthDistribution {
                 max,
             }
         }
-        // Refused by `check`.
-        DistributionSpec::Exponential(mean) => LengthDistribution::Fixed(mean.value),
+        DistributionSpec::Exponential(mean) => {
+            LengthDistribution::Exponential(f64::from(mean.value))
+        }
     }
 }
 
 /// An answer length that is the same for every prompt of a set.
 pub(super) fn fix_length(written: &PromptsSpec, parameters: &mut RequestParameters) {
-    if let Some(DistributionSpec::Fixed(tokens)) = &written.use_as.output_tokens {
+    if let Some(LengthSpec::Simple(DistributionSpec::Fixed(tokens))) = &written.use_as.output_tokens
+    {
         parameters.max_tokens = tokens.value;
         parameters.min_tokens = Some(tokens.value);
         parameters.ignore_eos = true;
@@ -265,7 +507,7 @@ fn check(written: &PromptsSpec, found: &mut Vec<Diagnostic>) {
     let synthetic = matches!(written.source.value, SourceSpec::Synthetic(_));
     let varies = !matches!(
         use_as.output_tokens,
-        None | Some(DistributionSpec::Fixed(_))
+        None | Some(LengthSpec::Simple(DistributionSpec::Fixed(_)))
     );
     if varies && !synthetic {
         found.push(
@@ -277,25 +519,17 @@ fn check(written: &PromptsSpec, found: &mut Vec<Diagnostic>) {
     let not_yet = |what: &str, span: Span| {
         Diagnostic::error("S062", format!("{what} cannot be run yet")).at(span, "")
     };
-    if let Some(prefix) = &use_as.shared_prefix {
-        found.push(not_yet("`shared_prefix`", prefix.tokens.span));
+    if let (Some(prefix), false) = (&use_as.shared_prefix, synthetic) {
+        found.push(not_yet(
+            "`shared_prefix` of prompts that are not synthetic",
+            prefix.tokens.span,
+        ));
     }
     for lengths in [use_as.output_tokens.as_ref(), input_lengths(written)]
         .into_iter()
         .flatten()
     {
-        if let DistributionSpec::Exponential(mean) = lengths {
-            found.push(not_yet("an exponential distribution of lengths", mean.span));
-        }
-    }
-    let category = use_as.category.as_ref();
-    if let Some(category) =
-        category.filter(|_| !matches!(written.source.value, SourceSpec::Inline(_)))
-    {
-        found.push(not_yet(
-            "one `category` for a whole set that is not inline",
-            category.span,
-        ));
+        check_lengths(lengths, found);
     }
     let over = use_as.over_context.as_ref();
     if let Some(over) = over.filter(|over| over.value != OverContext::Error) {
@@ -306,7 +540,41 @@ fn check(written: &PromptsSpec, found: &mut Vec<Diagnostic>) {
     }
 }
 
-fn input_lengths(written: &PromptsSpec) -> Option<&DistributionSpec<u32>> {
+/// What is wrong with a distribution that only its numbers tell.
+fn check_lengths(written: &LengthSpec, found: &mut Vec<Diagnostic>) {
+    let wrong = |message: &str, span: Span, found: &mut Vec<Diagnostic>| {
+        found.push(Diagnostic::error("S150", message).at(span, ""));
+    };
+    match written {
+        LengthSpec::Simple(_) | LengthSpec::Histogram(_) => {}
+        LengthSpec::Zipf(zipf) => {
+            let least = zipf.min.as_ref().map_or(1, |min| min.value);
+            if zipf.max.value < least {
+                wrong(
+                    "the greatest length is below the least",
+                    zipf.max.span,
+                    found,
+                );
+            }
+            if let Some(exponent) = &zipf.exponent
+                && !(0.0..=20.0).contains(&exponent.value)
+            {
+                wrong("the exponent lies between 0 and 20", exponent.span, found);
+            }
+        }
+        LengthSpec::Mixture(parts) => {
+            for part in parts {
+                let weight = part.weight.value;
+                if !(weight.is_finite() && weight > 0.0) {
+                    wrong("the weight of a part is above 0", part.weight.span, found);
+                }
+                check_lengths(&part.tokens, found);
+            }
+        }
+    }
+}
+
+fn input_lengths(written: &PromptsSpec) -> Option<&LengthSpec> {
     match &written.source.value {
         SourceSpec::Synthetic(synthetic) => Some(&synthetic.input_tokens),
         _ => None,

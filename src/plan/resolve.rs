@@ -7,17 +7,18 @@ use super::loads::{Expanded, LoadContext, expand};
 use super::matrix::{Combination, combinations, order, select};
 use super::prompts::LoadedSet;
 use super::{
-    BackendKind, BaselinePlan, Cell, Fingerprint, GoodputBound, Guard, Guards, Level, Model, Plan,
-    Planned, RateForm, RunLimits, Schedule, TelemetryPlan, backends, describe, digest, prompts,
-    requests, samples, slos,
+    Api, Backend, BackendKind, BaselinePlan, Cell, Fingerprint, GoodputBound, Guard, Guards, Level,
+    Model, Plan, Planned, RateForm, RunLimits, Schedule, TelemetryPlan, backends, describe, digest,
+    prompts, requests, samples, slos,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{
     Assertions, BackendSpec, CacheState, Condition, Dimension, Draft, EngineTelemetry, Entry,
     GoodputRule, GuardSpec, GuardsSpec, LimitSpec, LoadForm, LoadSpec, RequestSpec, RunOrder,
-    RunSpec, ScenarioSpec, SloSpec, Tail, WhereSpec, WorkersSpec,
+    RunSpec, ScenarioSpec, SloSpec, Tail, TraceLoadSpec, WarmupSpec, WhereSpec, WorkersSpec,
 };
-use crate::units::{Rate, Share, format_duration};
+use crate::units::{Moment, Rate, Share, format_duration};
+use crate::workload::{Library, PrefixCache, Replay, ReplayOptions, Tokenizer};
 
 /// What the command line says about a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +35,10 @@ pub struct PlanOptions {
     pub smoke: bool,
     /// A one-line run without a file: warm-ups of the simulator are short.
     pub quick: bool,
+    /// Nothing will run: what is not on this machine is not fetched, and told by a warning.
+    pub dry: bool,
+    /// Where tokenizers and data sets come from that are not on this machine.
+    pub library: Library,
 }
 
 const COOLDOWN: Duration = Duration::from_secs(2);
@@ -46,6 +51,8 @@ const SMOKE_WARMUP: Duration = Duration::from_millis(200);
 const SAMPLING: Duration = Duration::from_millis(250);
 /// Prompts set apart for a stage of unknown size on a set that never ends.
 const ENDLESS_SLICE: u64 = 1_000_000;
+/// The most requests of a trace in a smoke run.
+const SMOKE_REPLAY: usize = 64;
 /// Trends of a request that goodput may bound.
 const GOODPUT_METRICS: &[&str] = &[
     "ttft",
@@ -143,10 +150,18 @@ impl<'a> Resolver<'a> {
 
     fn resolve(&self, found: &mut Vec<Diagnostic>) -> Option<Plan> {
         self.check_what_is_not_in_a_cell(found);
-        let models = backends::models(self.spec, found);
-        let combinations = combinations(self.spec, found);
-        let sets = self.load_sets(&combinations, found);
-        let combinations = take_apart(&combinations, &sets);
+        let models = backends::models(self.spec, self.options, self.sources, found);
+        let mut combinations = combinations(self.spec, found);
+        let without_traces = combinations.len();
+        combinations.retain(|combination| self.plays(combination));
+        if combinations.is_empty() && without_traces > 0 {
+            found.push(Diagnostic::error(
+                "S046",
+                "no combination is left to run: a load plays a trace that the matrix leaves out",
+            ));
+        }
+        let sets = self.load_sets(&combinations, &models, found);
+        let combinations = self.take_apart(&combinations, &models, &sets);
         let ids: Vec<[&str; 4]> = combinations
             .iter()
             .map(|(combination, set)| {
@@ -283,6 +298,9 @@ impl<'a> Resolver<'a> {
             backends::backend(entry, None, self.options.simulate, self.sources, found);
         }
         for entry in self.spec.load.iter() {
+            if let LoadForm::Trace(trace) = &entry.value.form.value {
+                self.check_trace(trace, found);
+            }
             // With some number of prompts: whether a batch has one is seen with its set.
             let context = LoadContext {
                 prompts: Some(1000),
@@ -291,8 +309,22 @@ impl<'a> Resolver<'a> {
             expand(&entry.value, &context, found);
         }
         self.check_requests(found);
-        self.check_run(found);
         self.check_goodput(found);
+    }
+
+    fn check_trace(&self, trace: &TraceLoadSpec, found: &mut Vec<Diagnostic>) {
+        let named = &trace.prompts;
+        let known = self.spec.prompts.as_ref();
+        if known.is_some_and(|prompts| prompts.get(&named.value).is_some()) {
+            return;
+        }
+        let error = Diagnostic::error("S154", format!("there is no prompt set `{}`", named.value))
+            .at(named.span, "");
+        let names = known.into_iter().flat_map(|prompts| prompts.names());
+        found.push(match did_you_mean(&named.value, names) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error.help("name a prompt set with `source: trace`"),
+        });
     }
 
     fn check_requests(&self, found: &mut Vec<Diagnostic>) {
@@ -335,19 +367,62 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn check_run(&self, found: &mut Vec<Diagnostic>) {
-        let Some(run) = &self.spec.run else { return };
-        for state in run.cache.iter().flat_map(|cache| cache.iter()) {
-            if state.value != CacheState::AsIs {
-                found.push(
-                    Diagnostic::error(
-                        "S062",
-                        format!("`cache: {}` cannot be run yet", state.value.name()),
-                    )
-                    .at(state.span, ""),
-                );
-            }
+    /// The states of the prefix cache that are tested.
+    fn cache_states(&self) -> Vec<(PrefixCache, Span)> {
+        let written = self.spec.run.as_ref().and_then(|run| run.cache.as_ref());
+        let state = |state: &Spanned<CacheState>| {
+            let cache = match state.value {
+                CacheState::AsIs => PrefixCache::AsIs,
+                CacheState::Cold => PrefixCache::Cold,
+                CacheState::Warm => PrefixCache::Warm,
+            };
+            (cache, state.span)
+        };
+        written
+            .into_iter()
+            .flat_map(|written| written.0.iter().map(state))
+            .collect()
+    }
+
+    /// The sets in each state of the prefix cache; one whose prompts share no prefix stays as it is.
+    fn in_cache_states(&self, sets: Vec<LoadedSet>, found: &mut Vec<Diagnostic>) -> Vec<LoadedSet> {
+        let states = self.cache_states();
+        let Some(&(_, span)) = states.iter().find(|(state, _)| *state != PrefixCache::AsIs) else {
+            return sets;
+        };
+        if sets
+            .iter()
+            .all(|set| set.workload.prefix_groups().is_none())
+        {
+            found.push(
+                Diagnostic::error("S156", "no prompt set has a prefix that could be cached")
+                    .at(span, "")
+                    .help("give a synthetic set a `shared_prefix`"),
+            );
         }
+        sets.into_iter()
+            .flat_map(|set| {
+                if set.workload.prefix_groups().is_none() {
+                    return vec![set];
+                }
+                let in_state = |&(cache, _): &(PrefixCache, Span)| {
+                    let name = match cache {
+                        PrefixCache::AsIs => set.name.clone(),
+                        PrefixCache::Cold | PrefixCache::Warm => {
+                            format!("{}-{}", set.name, cache.name())
+                        }
+                    };
+                    Some(LoadedSet {
+                        id: set.id.clone(),
+                        name,
+                        tokenizer: set.tokenizer.clone(),
+                        cache,
+                        workload: Arc::new(set.workload.with_cache(cache)?),
+                    })
+                };
+                states.iter().filter_map(in_state).collect()
+            })
+            .collect()
     }
 
     fn check_goodput(&self, found: &mut Vec<Diagnostic>) {
@@ -401,24 +476,73 @@ impl<'a> Resolver<'a> {
     fn load_sets(
         &self,
         combinations: &[Combination],
+        models: &[Model],
         found: &mut Vec<Diagnostic>,
     ) -> Vec<LoadedSet> {
-        let mut ids: Vec<&str> = Vec::new();
+        let mut wanted: Vec<(&str, Option<Arc<Tokenizer>>)> = Vec::new();
         for combination in combinations {
-            if !ids.contains(&combination.prompts.as_str()) {
-                ids.push(&combination.prompts);
+            let tokenizer = self.tokenizer_of(combination, models);
+            if !wanted.contains(&(&combination.prompts, tokenizer.clone())) {
+                wanted.push((&combination.prompts, tokenizer));
             }
         }
-        ids.into_iter()
-            .flat_map(|id| {
+        let sets = wanted
+            .into_iter()
+            .flat_map(|(id, tokenizer)| {
                 prompts::load(
                     id,
                     self.spec,
+                    tokenizer,
                     self.seed,
-                    self.options.smoke,
+                    self.options,
                     self.sources,
                     found,
                 )
+            })
+            .collect();
+        self.in_cache_states(sets, found)
+    }
+
+    /// Whether a load and a prompt set go together: a trace is played from the set that it names, and from no other.
+    fn plays(&self, combination: &Combination) -> bool {
+        match self
+            .spec
+            .load
+            .get(&combination.load)
+            .map(|load| &load.form.value)
+        {
+            Some(LoadForm::Trace(trace)) => trace.prompts.value.as_str() == combination.prompts,
+            _ => true,
+        }
+    }
+
+    /// The tokenizer that the prompts of a combination are made for, where they depend on one.
+    fn tokenizer_of(&self, combination: &Combination, models: &[Model]) -> Option<Arc<Tokenizer>> {
+        prompts::is_made_for_a_tokenizer(&combination.prompts, self.spec)
+            .then(|| {
+                models
+                    .iter()
+                    .find(|model| model.key == combination.model)?
+                    .tokenizer
+                    .clone()
+            })
+            .flatten()
+    }
+
+    /// Each combination with each of the sets that its prompt set was taken apart into.
+    fn take_apart<'s>(
+        &self,
+        combinations: &[Combination],
+        models: &[Model],
+        sets: &'s [LoadedSet],
+    ) -> Vec<(Combination, &'s LoadedSet)> {
+        combinations
+            .iter()
+            .flat_map(|combination| {
+                let tokenizer = self.tokenizer_of(combination, models);
+                sets.iter()
+                    .filter(move |set| set.id == combination.prompts && set.tokenizer == tokenizer)
+                    .map(|set| (combination.clone(), set))
             })
             .collect()
     }
@@ -452,6 +576,7 @@ impl<'a> Resolver<'a> {
             samples: self.samples_needed(load),
             smoke,
             prompts: None,
+            replay: None,
         }
     }
 
@@ -517,12 +642,38 @@ impl<'a> Resolver<'a> {
         if let Some(prompts) = written_prompts {
             prompts::fix_length(prompts, &mut request);
         }
+        let capped = layers
+            .into_iter()
+            .flatten()
+            .chain(written_prompts.and_then(|prompts| prompts.use_as.request.as_ref()))
+            .any(|layer| layer.max_tokens.is_some());
+        if let (Some(longest), false) = (set.workload.longest_answer(), capped) {
+            request.max_tokens = longest;
+        }
+        let replay = match &load.form.value {
+            LoadForm::Trace(trace) => Some(self.replay(trace, set, &backend, model, found)?),
+            LoadForm::Stages(_) | LoadForm::Levels(_) | LoadForm::Batch(_) => None,
+        };
+        let workload = replay.as_ref().map_or(Arc::clone(&set.workload), |replay| {
+            Arc::new(replay.workload.clone())
+        });
         if self.options.smoke {
             requests::shorten(&mut request);
         }
         let context = LoadContext {
             prompts: set.workload.measured(),
+            replay,
             ..self.load_context(&combination.load)
+        };
+        let context = match set.workload.prefix_groups() {
+            // Each prefix is sent once before it is measured, whoever warms up.
+            Some(groups) if set.cache == PrefixCache::Warm && context.warmup.is_none() => {
+                LoadContext {
+                    warmup: Some(WarmupSpec::Requests(u64::from(groups))),
+                    ..context
+                }
+            }
+            _ => context,
         };
         let Expanded { stages, segments } = expand(load, &context, found);
         let run = spec.run.as_ref();
@@ -539,7 +690,8 @@ impl<'a> Resolver<'a> {
             model: Arc::new(model.clone()),
             prompts: set.name.clone(),
             load: combination.load.clone(),
-            workload: Arc::clone(&set.workload),
+            workload,
+            cache: set.cache,
             request,
             stages,
             segments,
@@ -559,6 +711,66 @@ impl<'a> Resolver<'a> {
             check_limit(backend_entry, limit, &cell, found);
         }
         Some(cell)
+    }
+
+    /// The part of a trace that a load plays; lengths that would only be estimated on a real engine are a mistake.
+    fn replay(
+        &self,
+        trace: &TraceLoadSpec,
+        set: &LoadedSet,
+        backend: &Backend,
+        model: &Model,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Replay> {
+        let options = ReplayOptions {
+            speed: trace.speed.as_ref().map_or(1.0, |speed| speed.value),
+            from: trace
+                .from
+                .as_ref()
+                .map_or(Duration::ZERO, |from| from.value),
+            to: trace.to.as_ref().map(|to| to.value),
+            rate_scale: trace.rate_scale.as_ref().map_or(1.0, |scale| scale.value),
+            laps: trace.laps.as_ref().map_or(1, |laps| laps.value),
+            chat: backend.api == Api::Chat,
+        };
+        let Some(mut replay) = set.workload.replay(&options) else {
+            found.push(
+                Diagnostic::error("S154", format!("`{}` is not a trace", set.id))
+                    .at(trace.prompts.span, "")
+                    .help("name a prompt set with `source: trace`"),
+            );
+            return None;
+        };
+        if backend.kind != BackendKind::Simulator && model.tokenizer.is_none() && !self.options.dry
+        {
+            found.push(
+                Diagnostic::error(
+                    "S152",
+                    format!(
+                        "`{}` has lengths that only a tokenizer can make exact",
+                        set.id
+                    ),
+                )
+                .at(trace.prompts.span, "")
+                .help(format!(
+                    "give model `{}` a `tokenizer`: a path, or the name of a model on the hub",
+                    model.key
+                )),
+            );
+            return None;
+        }
+        if self.options.smoke {
+            let kept = replay
+                .times
+                .iter()
+                .take(SMOKE_REPLAY)
+                .take_while(|at| **at <= Moment::from_secs_f64(2.0))
+                .count()
+                .max(1);
+            replay.times = replay.times[..kept.min(replay.times.len())].into();
+            replay.duration = replay.duration.min(Duration::from_secs(2));
+        }
+        Some(replay)
     }
 
     fn goodput(&self, set: &LoadedSet) -> Vec<GoodputBound> {
@@ -720,21 +932,6 @@ fn has_error(found: &[Diagnostic]) -> bool {
     found
         .iter()
         .any(|diagnostic| diagnostic.severity == Severity::Error)
-}
-
-/// Each combination with each of the sets that its prompt set was taken apart into.
-fn take_apart<'a>(
-    combinations: &[Combination],
-    sets: &'a [LoadedSet],
-) -> Vec<(Combination, &'a LoadedSet)> {
-    combinations
-        .iter()
-        .flat_map(|combination| {
-            sets.iter()
-                .filter(|set| set.id == combination.prompts)
-                .map(|set| (combination.clone(), set))
-        })
-        .collect()
 }
 
 fn assertion_texts(slo: &SloSpec) -> Vec<&str> {

@@ -419,7 +419,8 @@ impl Compiler<'_> {
     fn admits(&self, clause: &WhereClause, place: Place) -> bool {
         let dim = dim_of(clause.dimension.value);
         if !PLACE_DIMS.contains(&dim) {
-            return clause.dimension.value != Dimension::Cache || one_of(clause, "as_is");
+            let state = self.cells[place.cell].cache.name();
+            return clause.dimension.value != Dimension::Cache || one_of(clause, state);
         }
         self.value(place, &dim)
             .is_some_and(|value| meets(clause, &value))

@@ -10,6 +10,7 @@ mod draft;
 mod types;
 mod values;
 mod unions;
+mod sets;
 mod rules;
 // How a type reads itself, describes itself, and is written down once for both.
 mod decode;

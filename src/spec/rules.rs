@@ -4,7 +4,8 @@ use super::decode::Problems;
 use super::tree::Map;
 use super::types::{
     BackendSpec, BatchSize, BatchSpec, CostSpec, DriveSpec, HeaderSpec, InlineSource, LevelsSpec,
-    ProcessSpec, PromptsUse, RequestSpec, RunSpec, StageSpec, TargetSpec, WorkersSpec,
+    ProcessSpec, PromptsUse, RequestSpec, RunSpec, StageSpec, TargetSpec, TraceFormat,
+    TraceLoadSpec, TraceSource, WorkersSpec,
 };
 use crate::diagnostic::{Span, Spanned};
 
@@ -51,6 +52,37 @@ pub(super) fn inline(spec: &InlineSource, map: &Map, problems: &mut Problems) {
             key.span,
             "write at least one prompt",
         );
+    }
+}
+
+pub(super) fn trace_source(spec: &TraceSource, map: &Map, problems: &mut Problems) {
+    let own = matches!(spec.format.value, TraceFormat::Jsonl | TraceFormat::Csv);
+    if let (false, Some((key, _))) = (own, problems.find(map, "fields")) {
+        let message = format!("`{}` has field names of its own", spec.format.value.name());
+        problems.error("S018", message, key.span, "");
+        problems.advise("write `format: jsonl` or `format: csv` to name them");
+    }
+    if let Some(tokens) = &spec.block_tokens {
+        problems.at_least_one("block_tokens", tokens);
+    }
+}
+
+pub(super) fn trace_load(spec: &TraceLoadSpec, _: &Map, problems: &mut Problems) {
+    for (name, factor) in [("speed", &spec.speed), ("rate_scale", &spec.rate_scale)] {
+        if let Some(factor) = factor
+            && !(factor.value.is_finite() && factor.value > 0.0)
+        {
+            let message = format!("`{name}` must be above 0");
+            problems.error("S024", message, factor.span, "");
+        }
+    }
+    if let Some(laps) = &spec.laps {
+        problems.at_least_one("loop", laps);
+    }
+    if let (Some(from), Some(to)) = (&spec.from, &spec.to)
+        && from.value >= to.value
+    {
+        problems.error("S024", "`to` is not after `from`", to.span, "");
     }
 }
 

@@ -306,6 +306,8 @@ pub enum SourceSpec {
     Categories(CategoriesSource),
     /// Made from a seed.
     Synthetic(SyntheticSource),
+    /// A trace of requests.
+    Trace(TraceSource),
 }
 
 words! {
@@ -313,7 +315,7 @@ words! {
     pub enum SourceKind {
         /// Written in the scenario, under `prompts`.
         Inline = "inline",
-        /// A `.jsonl`, `.json`, `.csv` or `.txt` file.
+        /// A `.jsonl`, `.json`, `.csv`, `.txt` or `.parquet` file.
         File = "file",
         /// A file of conversations in ShareGPT's format.
         Sharegpt = "sharegpt",
@@ -321,7 +323,8 @@ words! {
         Categories = "categories",
         /// Made from a seed.
         Synthetic = "synthetic",
-        ? "trace",
+        /// A file of requests as they once arrived, for a load with `trace`.
+        Trace = "trace",
         ? "conversations",
     }
 }
@@ -339,7 +342,7 @@ record! {
         /// The cap on generated tokens. Default: 256.
         pub max_tokens: Option<Spanned<u32>>,
         /// Lengths of answers in tokens, sent with `min_tokens` and `ignore_eos` where the engine has them. Not beside `max_tokens`.
-        pub output_tokens: Option<DistributionSpec<u32>>,
+        pub output_tokens: Option<LengthSpec>,
         /// A prefix that groups of prompts share.
         pub shared_prefix: Option<SharedPrefixSpec>,
         /// The category of every prompt of the set.
@@ -376,14 +379,24 @@ record! {
 record! {
     /// A file of prompts; its ending tells how it is read.
     pub struct FileSource {
-        /// The file, relative to this one.
+        /// The file, relative to this one; or `hf://datasets/OWNER/NAME/FILE`, or an `https` URL with its `sha256`.
         pub path: Spanned<PathBuf>,
         /// Names of the file's fields, where they are not the usual ones.
         pub fields: Option<FieldsSpec>,
+        /// A template that makes the prompt of a row, like `Q: {{ row.question }}`.
+        pub template: Option<Spanned<String>>,
         /// The least length in characters.
         pub min_chars: Option<Spanned<u32>>,
         /// The greatest length in characters.
         pub max_chars: Option<Spanned<u32>>,
+        /// The least length in tokens, counted by the model's tokenizer.
+        pub min_input_tokens: Option<Spanned<u32>>,
+        /// The greatest length in tokens, counted by the model's tokenizer.
+        pub max_input_tokens: Option<Spanned<u32>>,
+        /// A regular expression that the text must match.
+        pub matches: Option<Spanned<String>>,
+        /// The SHA-256 of the file, as hex; a file behind a URL needs it.
+        pub sha256: Option<Spanned<String>>,
     }
 }
 
@@ -408,12 +421,21 @@ record! {
 record! {
     /// A file of conversations in ShareGPT's format.
     pub struct SharegptSource {
-        /// The file, relative to this one. Default: a small set that is embedded in the tool.
+        /// The file, relative to this one; or `hf://datasets/OWNER/NAME/FILE`, or an `https` URL with its `sha256`. Default: a
+        /// small set that is embedded in the tool.
         pub path: Option<Spanned<PathBuf>>,
         /// The least length in characters.
         pub min_chars: Option<Spanned<u32>>,
         /// The greatest length in characters.
         pub max_chars: Option<Spanned<u32>>,
+        /// The least length in tokens, counted by the model's tokenizer.
+        pub min_input_tokens: Option<Spanned<u32>>,
+        /// The greatest length in tokens, counted by the model's tokenizer.
+        pub max_input_tokens: Option<Spanned<u32>>,
+        /// A regular expression that the text must match.
+        pub matches: Option<Spanned<String>>,
+        /// The SHA-256 of the file, as hex; a file behind a URL needs it.
+        pub sha256: Option<Spanned<String>>,
         /// Which turn of a conversation is the prompt. Default: `first_human`.
         pub turn: Option<Spanned<Turn>>,
     }
@@ -432,8 +454,65 @@ record! {
 record! {
     /// Prompts made from a seed.
     pub struct SyntheticSource {
-        /// Lengths of prompts in tokens: a number, or `{ uniform: [32, 512] }`, `{ normal: … }`, `{ lognormal: … }`.
-        pub input_tokens: DistributionSpec<u32>,
+        /// Lengths of prompts in tokens: a number, or `{ uniform: [32, 512] }`, `{ lognormal: … }`, `{ zipf: … }`, `{ mixture: … }`.
+        pub input_tokens: LengthSpec,
+    }
+}
+
+record! {
+    /// A file of requests as they once arrived: times and lengths.
+    pub struct TraceSource {
+        check: rules::trace_source;
+        /// The file, relative to this one.
+        pub path: Spanned<PathBuf>,
+        /// How it is written.
+        pub format: Spanned<TraceFormat>,
+        /// Names of the fields of a `jsonl` or `csv` trace.
+        pub fields: Option<TraceFieldsSpec>,
+        /// Tokens in a block that has an id. Default: 512.
+        pub block_tokens: Option<Spanned<u32>>,
+    }
+}
+
+words! {
+    /// How a trace is written.
+    pub enum TraceFormat {
+        /// Mooncake's: JSON lines with `timestamp` in ms, `input_length`, `output_length` and `hash_ids`.
+        Mooncake = "mooncake",
+        /// Azure's: a table with `TIMESTAMP`, `ContextTokens` and `GeneratedTokens`.
+        Azure = "azure",
+        /// BurstGPT's: a table with `Timestamp` in seconds, `Request tokens` and `Response tokens`.
+        Burstgpt = "burstgpt",
+        /// JSON lines with the fields that `fields` names.
+        Jsonl = "jsonl",
+        /// A table with the columns that `fields` names.
+        Csv = "csv",
+    }
+}
+
+record! {
+    /// Names of the fields of a trace.
+    pub struct TraceFieldsSpec {
+        /// When a request came: a number, or a date with a time. Default: `timestamp`.
+        pub time: Option<Spanned<String>>,
+        /// The unit of times that are numbers. Default: `s`.
+        pub unit: Option<Spanned<TraceUnit>>,
+        /// Tokens of the prompt. Default: `input_tokens`.
+        pub input_tokens: Option<Spanned<String>>,
+        /// Tokens of the answer. Default: `output_tokens`.
+        pub output_tokens: Option<Spanned<String>>,
+        /// Ids of the prompt's blocks: equal ids are equal text. Default: `hash_ids`, where a `jsonl` trace has it.
+        pub hash_ids: Option<Spanned<String>>,
+    }
+}
+
+words! {
+    /// The unit of the times of a trace.
+    pub enum TraceUnit {
+        /// Seconds.
+        Seconds = "s",
+        /// Milliseconds.
+        Milliseconds = "ms",
     }
 }
 
@@ -478,10 +557,57 @@ words! {
 record! {
     /// A prefix that groups of prompts share.
     pub struct SharedPrefixSpec {
-        /// Its length in tokens.
+        /// Its length in tokens, which the prompt's length counts in: a prompt is at least one token longer than its prefix.
         pub tokens: Spanned<u32>,
         /// How many different prefixes there are. Default: 1.
         pub groups: Option<Spanned<u32>>,
+        /// How prompts are spread over the groups. Default: `uniform`.
+        pub distribution: Option<Spanned<PrefixDistribution>>,
+    }
+}
+
+words! {
+    /// How prompts are spread over groups.
+    pub enum PrefixDistribution {
+        /// Evenly.
+        Uniform = "uniform",
+        /// The k-th group has a share in proportion to 1/k.
+        Zipf = "zipf",
+    }
+}
+
+/// A distribution of lengths in tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LengthSpec {
+    /// As times have them, too.
+    Simple(DistributionSpec<u32>),
+    /// Short lengths often, long ones seldom.
+    Zipf(ZipfSpec),
+    /// As counted in a file.
+    Histogram(Spanned<PathBuf>),
+    /// One of several.
+    Mixture(Vec<MixturePart>),
+}
+
+record! {
+    /// A Zipf distribution: the k-th shortest length has a share in proportion to `k` to the power of `-exponent`.
+    pub struct ZipfSpec {
+        /// How steeply shares fall. Default: 1.
+        pub exponent: Option<Spanned<f64>>,
+        /// The least length. Default: 1.
+        pub min: Option<Spanned<u32>>,
+        /// The greatest length.
+        pub max: Spanned<u32>,
+    }
+}
+
+record! {
+    /// A part of a mixture.
+    pub struct MixturePart {
+        /// Its share among those of all parts.
+        pub weight: Spanned<f64>,
+        /// Its lengths.
+        pub tokens: LengthSpec,
     }
 }
 
@@ -552,6 +678,8 @@ pub enum LoadForm {
     Levels(LevelsSpec),
     /// Batches with a barrier between.
     Batch(BatchSpec),
+    /// A trace, played at its times.
+    Trace(TraceLoadSpec),
 }
 
 record! {
@@ -694,6 +822,25 @@ pub enum WarmupSpec {
     For(Duration),
     /// This many requests.
     Requests(u64),
+}
+
+record! {
+    /// A trace that is played at its times.
+    pub struct TraceLoadSpec {
+        check: rules::trace_load;
+        /// The set with `source: trace`.
+        pub prompts: Spanned<Id>,
+        /// How much faster than it was recorded. Default: 1.
+        pub speed: Option<Spanned<f64>>,
+        /// Leaves out what came before, in the time of the trace.
+        pub from: Option<Spanned<Duration>>,
+        /// Leaves out what came from here on.
+        pub to: Option<Spanned<Duration>>,
+        /// Plays each request this many times on average; below 1 it thins the trace out. Default: 1.
+        pub rate_scale: Option<Spanned<f64>>,
+        /// How often it is played, one time after another. Default: 1.
+        pub laps ("loop"): Option<Spanned<u32>>,
+    }
 }
 
 record! {
@@ -842,8 +989,9 @@ record! {
         pub budget: Option<BudgetSpec>,
         /// No cell starts that cannot end in it. Default: none.
         pub max_duration: Option<Spanned<Duration>>,
-        /// States of the prefix cache to test. Default: `as_is`.
-        pub cache: Option<OneOrMany<Spanned<CacheState>>>,
+        /// States of the prefix cache to test: a word, a list, or `{ compare: [cold, warm] }`. Each prompt set with a
+        /// `shared_prefix` is run in each of them, as `<set>-cold` and `<set>-warm`. Default: `as_is`.
+        pub cache: Option<CacheSpec>,
         /// What is sent before measuring: a time, or `{ requests: N }`. Default: `10s` or 2 requests per user, whichever is longer.
         pub warmup: Option<Spanned<WarmupSpec>>,
         /// Load threads: a number, or `auto`. Default: `auto`.
@@ -862,6 +1010,10 @@ words! {
         Shuffle = "shuffle",
     }
 }
+
+/// States of the prefix cache, one or several.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CacheSpec(pub OneOrMany<Spanned<CacheState>>);
 
 words! {
     /// A state of the prefix cache.

@@ -12,19 +12,17 @@ use super::rules::literal_secret;
 use super::schema::Definitions;
 use super::tree::{Content, Map, Node};
 use super::types::{
-    Assertions, AuthSpec, BatchSize, BatchSpec, CategoriesSource, Comparison, Condition, Dimension,
-    DistributionSpec, DriveSpec, EngineMetricsSpec, FileSource, GoodputRule, GoodputSpec, GpusSpec,
-    GuardSpec, HeaderSpec, InlineSource, Level, LevelsSpec, LoadForm, LoadSpec, LognormalSpec,
-    NoBound, NormalSpec, ProcessSpec, PromptsSpec, PromptsUse, SecretSpec, SharegptSource,
-    SourceKind, SourceSpec, StageSpec, SyntheticSource, TargetSpec, WarmupSpec, WhereClause,
-    WhereSpec, WorkersSpec,
+    Assertions, AuthSpec, BatchSize, BatchSpec, Comparison, Condition, Dimension, DriveSpec,
+    EngineMetricsSpec, GoodputRule, GoodputSpec, GpusSpec, GuardSpec, HeaderSpec, Level,
+    LevelsSpec, LoadForm, LoadSpec, NoBound, ProcessSpec, SecretSpec, StageSpec, TargetSpec,
+    TraceLoadSpec, WarmupSpec, WhereClause, WhereSpec, WorkersSpec,
 };
 use super::values::{Table, Url};
-use crate::diagnostic::{Diagnostic, Span, Spanned, did_you_mean};
+use crate::diagnostic::{Diagnostic, Spanned, did_you_mean};
 use crate::units::{self, Rate};
 
 /// Whether a node is a map.
-fn is_map(node: &Node) -> bool {
+pub(super) fn is_map(node: &Node) -> bool {
     matches!(node.content, Content::Map(_))
 }
 
@@ -34,7 +32,7 @@ fn is_list(node: &Node) -> bool {
 }
 
 /// The only key of a map that chooses among `keys`, and its value.
-fn chosen<'n>(
+pub(super) fn chosen<'n>(
     what: &str,
     keys: &[&'static str],
     node: &'n Node,
@@ -198,158 +196,8 @@ impl Decode for GpusSpec {
     }
 }
 
-// ---- prompts -----------------------------------------------------------------------------------------------------------------
-
-/// The keys of each source, by its name.
-const SOURCES: &[(SourceKind, &[&str])] = &[
-    (SourceKind::Inline, InlineSource::KEYS),
-    (SourceKind::File, FileSource::KEYS),
-    (SourceKind::Sharegpt, SharegptSource::KEYS),
-    (SourceKind::Categories, CategoriesSource::KEYS),
-    (SourceKind::Synthetic, SyntheticSource::KEYS),
-];
-
-impl Decode for PromptsSpec {
-    fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
-        let map = problems.map("a map with `source`", node)?;
-        let kind: Option<Spanned<SourceKind>> = problems.field(map, node.span, "source");
-        let Some(kind) = kind else {
-            // Its own keys cannot be told from wrong ones.
-            PromptsUse::decode_fields(map, node.span, problems);
-            return None;
-        };
-        let own = SOURCES.iter().find(|(source, _)| *source == kind.value);
-        let own = own.map_or(&[][..], |(_, keys)| keys);
-        let known: Vec<&str> = ["source"]
-            .iter()
-            .chain(own)
-            .chain(PromptsUse::KEYS)
-            .copied()
-            .collect();
-        problems.known_keys(map, &known, false);
-        let source = decode_source(kind.value, map, node.span, problems);
-        let use_as = PromptsUse::decode_fields(map, node.span, problems);
-        Some(PromptsSpec {
-            source: Spanned::new(source?, kind.span),
-            use_as: use_as?,
-        })
-    }
-
-    fn schema(definitions: &mut Definitions) -> Value {
-        definitions.define(Some("PromptsSpec"), |definitions| {
-            let forms = [
-                source_schema::<InlineSource>(SourceKind::Inline, definitions),
-                source_schema::<FileSource>(SourceKind::File, definitions),
-                source_schema::<SharegptSource>(SourceKind::Sharegpt, definitions),
-                source_schema::<CategoriesSource>(SourceKind::Categories, definitions),
-                source_schema::<SyntheticSource>(SourceKind::Synthetic, definitions),
-            ];
-            json!({ "oneOf": forms, "description": "A prompt set: where its prompts come from, and how they are used." })
-        })
-    }
-}
-
-fn decode_source(
-    kind: SourceKind,
-    map: &Map,
-    place: Span,
-    problems: &mut Problems,
-) -> Option<SourceSpec> {
-    match kind {
-        SourceKind::Inline => Fields::decode_fields(map, place, problems).map(SourceSpec::Inline),
-        SourceKind::File => Fields::decode_fields(map, place, problems).map(SourceSpec::File),
-        SourceKind::Sharegpt => {
-            Fields::decode_fields(map, place, problems).map(SourceSpec::Sharegpt)
-        }
-        SourceKind::Categories => {
-            Fields::decode_fields(map, place, problems).map(SourceSpec::Categories)
-        }
-        SourceKind::Synthetic => {
-            Fields::decode_fields(map, place, problems).map(SourceSpec::Synthetic)
-        }
-    }
-}
-
-fn source_schema<T: Fields>(kind: SourceKind, definitions: &mut Definitions) -> Value {
-    let mut object = ObjectSchema::default();
-    let source = json!({ "const": kind.name() });
-    object.property("source", "Where prompts come from.", true, source);
-    T::describe(&mut object, definitions);
-    PromptsUse::describe(&mut object, definitions);
-    let mut schema = object.finish();
-    schema["not"] = json!({ "required": ["max_tokens", "output_tokens"] });
-    schema
-}
-
-/// What distributions are made of.
-pub(super) trait Quantity: Decode {
-    /// The name of its distribution in the schema.
-    const DISTRIBUTION: &'static str;
-}
-
-impl Quantity for u32 {
-    const DISTRIBUTION: &'static str = "LengthDistribution";
-}
-
-impl Quantity for Duration {
-    const DISTRIBUTION: &'static str = "TimeDistribution";
-}
-
-impl<T: Quantity> Decode for DistributionSpec<T> {
-    fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
-        if !is_map(node) {
-            return Spanned::decode(node, problems).map(DistributionSpec::Fixed);
-        }
-        const KEYS: &[&str] = &["uniform", "normal", "lognormal", "exponential"];
-        let (key, map) = chosen("a distribution", KEYS, node, problems)?;
-        let place = node.span;
-        match key {
-            "uniform" => {
-                let bounds: Vec<Spanned<T>> = problems.field(map, place, key)?;
-                let count = bounds.len();
-                let Ok([low, high]) = <[Spanned<T>; 2]>::try_from(bounds) else {
-                    let (key, _) = problems.find(map, key)?;
-                    problems.error(
-                        "S013",
-                        format!("expected two bounds, found {count}"),
-                        key.span,
-                        "write it like `uniform: [32, 512]`",
-                    );
-                    return None;
-                };
-                Some(DistributionSpec::Uniform(low, high))
-            }
-            "normal" => problems
-                .field(map, place, key)
-                .map(DistributionSpec::Normal),
-            "lognormal" => problems
-                .field(map, place, key)
-                .map(DistributionSpec::Lognormal),
-            _ => problems
-                .field(map, place, key)
-                .map(DistributionSpec::Exponential),
-        }
-    }
-
-    fn schema(definitions: &mut Definitions) -> Value {
-        definitions.define(Some(T::DISTRIBUTION), |definitions| {
-            let value = T::schema(definitions);
-            let bounds = json!({ "type": "array", "items": value, "minItems": 2, "maxItems": 2 });
-            let normal = NormalSpec::<T>::schema(definitions);
-            let lognormal = LognormalSpec::<T>::schema(definitions);
-            json!({ "anyOf": [
-                value,
-                only("uniform", "Uniform between two bounds, both included.", bounds),
-                only("normal", "", normal),
-                only("lognormal", "", lognormal),
-                only("exponential", "Exponential with this mean.", value),
-            ] })
-        })
-    }
-}
-
 /// The schema of a map with one key.
-fn only(key: &str, description: &str, schema: Value) -> Value {
+pub(super) fn only(key: &str, description: &str, schema: Value) -> Value {
     let mut object = ObjectSchema::default();
     object.property(key, description, true, schema);
     object.finish()
@@ -357,12 +205,12 @@ fn only(key: &str, description: &str, schema: Value) -> Value {
 
 // ---- load --------------------------------------------------------------------------------------------------------------------
 
-/// The keys that choose the form of a load; the last two are known and not supported yet.
+/// The keys that choose the form of a load; the last one is known and not supported yet.
 const FORMS: &[&str] = &["stages", "levels", "batch", "trace", "search"];
 
 impl Decode for LoadSpec {
     fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
-        let map = problems.map("a map with `stages`, `levels` or `batch`", node)?;
+        let map = problems.map("a map with `stages`, `levels`, `batch` or `trace`", node)?;
         let known: Vec<&str> = FORMS.iter().chain(DriveSpec::KEYS).copied().collect();
         problems.known_keys(map, &known, false);
         let form = problems.only_one_of(map, FORMS, "a load has one form");
@@ -374,7 +222,7 @@ impl Decode for LoadSpec {
                 "S011",
                 "the load has no form",
                 node.span,
-                "one of `stages`, `levels`, `batch` must be given here",
+                "one of `stages`, `levels`, `batch`, `trace` must be given here",
             );
             return None;
         };
@@ -382,8 +230,20 @@ impl Decode for LoadSpec {
             "stages" => decode_stages(value, problems).map(LoadForm::Stages),
             "levels" => LevelsSpec::decode(value, problems).map(LoadForm::Levels),
             "batch" => {
-                only_guards(map, problems);
+                only_driven_by(
+                    map,
+                    &["guards"],
+                    "batch",
+                    "a batch is sent at once",
+                    problems,
+                );
                 BatchSpec::decode(value, problems).map(LoadForm::Batch)
+            }
+            "trace" => {
+                let own = ["max_in_flight", "on_full", "guards"];
+                let why = "a trace has arrivals of its own";
+                only_driven_by(map, &own, "trace", why, problems);
+                TraceLoadSpec::decode(value, problems).map(LoadForm::Trace)
             }
             later => {
                 problems.error(
@@ -415,20 +275,29 @@ impl Decode for LoadSpec {
             batch.property("batch", "", true, BatchSpec::schema(definitions));
             let guards = super::types::GuardsSpec::schema(definitions);
             batch.property("guards", "Guards that differ for this load.", false, guards);
+            let mut trace = ObjectSchema::default();
+            trace.property("trace", "", true, TraceLoadSpec::schema(definitions));
+            let most = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
+            let cap = "The safety cap on requests in flight. Default: 4096.";
+            trace.property("max_in_flight", cap, false, most);
+            let full = "What happens to an arrival that meets the cap. Default: `queue`.";
+            trace.property("on_full", full, false, super::types::OnFull::schema(definitions));
+            let guards = super::types::GuardsSpec::schema(definitions);
+            trace.property("guards", "Guards that differ for this load.", false, guards);
             json!({
-                "oneOf": [stages.finish(), levels.finish(), batch.finish()],
-                "description": "A load: `stages`, `levels` or `batch`, and how it is driven.",
+                "oneOf": [stages.finish(), levels.finish(), batch.finish(), trace.finish()],
+                "description": "A load: `stages`, `levels`, `batch` or `trace`, and how it is driven.",
             })
         })
     }
 }
 
-/// Notes what drives other loads and means nothing for a batch.
-fn only_guards(map: &Map, problems: &mut Problems) {
+/// Notes what drives other loads and means nothing for one of this form.
+fn only_driven_by(map: &Map, own: &[&str], form: &str, why: &str, problems: &mut Problems) {
     for drive in DriveSpec::KEYS {
-        if let (false, Some((key, _))) = (*drive == "guards", problems.find(map, drive)) {
-            let message = format!("`{drive}` and `batch` exclude each other");
-            problems.error("S018", message, key.span, "a batch is sent at once");
+        if let (false, Some((key, _))) = (own.contains(drive), problems.find(map, drive)) {
+            let message = format!("`{drive}` and `{form}` exclude each other");
+            problems.error("S018", message, key.span, why);
         }
     }
 }

@@ -24,15 +24,45 @@ pub enum WorkloadError {
         /// What is wrong.
         message: String,
     },
-    /// Rows of the file are not prompts.
-    #[error("`{}`: {}", path.display(), RowList { bad: *bad, first })]
+    /// Rows of the file are not what they should be.
+    #[error("`{}`: {}", path.display(), RowList { noun, bad: *bad, first })]
     Rows {
         /// The file.
         path: PathBuf,
+        /// What they should be.
+        noun: &'static str,
         /// How many.
         bad: u64,
         /// The first few.
         first: Vec<RowProblem>,
+    },
+    /// A file is not in the cache, and nothing may be fetched.
+    #[error("{what} is not in `{}`, and nothing is fetched offline", cache.display())]
+    NotCached {
+        /// The file.
+        what: String,
+        /// The cache.
+        cache: PathBuf,
+    },
+    /// A file cannot be fetched.
+    #[error("cannot fetch {what} from {from}: {message}")]
+    Fetch {
+        /// The file.
+        what: String,
+        /// The hub, or the file's own address.
+        from: String,
+        /// Whether the only reason is that there is none.
+        absent: bool,
+        /// Why not.
+        message: String,
+    },
+    /// A set cannot be made as asked.
+    #[error("prompt set `{id}`: {message}")]
+    Impossible {
+        /// The set.
+        id: String,
+        /// Why not.
+        message: String,
     },
     /// No prompt is left after the filters.
     #[error(
@@ -91,6 +121,7 @@ impl From<std::io::Error> for Stopped {
 }
 
 struct RowList<'a> {
+    noun: &'a str,
     bad: u64,
     first: &'a [RowProblem],
 }
@@ -98,8 +129,8 @@ struct RowList<'a> {
 impl fmt::Display for RowList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.bad {
-            1 => write!(f, "1 row is not a prompt")?,
-            bad => write!(f, "{bad} rows are not prompts")?,
+            1 => write!(f, "1 row is not a {}", self.noun)?,
+            bad => write!(f, "{bad} rows are not {}s", self.noun)?,
         }
         for problem in self.first {
             write!(f, "\n  {}: {}", problem.place, problem.message)?;

@@ -20,8 +20,10 @@ pub struct Facts {
     pub warmup: u64,
     /// Lengths of the measured prompts in characters; for a set that never ends, of its first thousand.
     pub characters: Spread,
-    /// The same in tokens, estimated.
+    /// The same in tokens, estimated unless they were counted.
     pub tokens: Spread,
+    /// Whether a tokenizer counted them.
+    pub counted: bool,
     /// Measured prompts of each category, in the order of the file.
     pub categories: Vec<(Arc<str>, u64)>,
 }
@@ -39,6 +41,10 @@ pub enum DropReason {
     NoText,
     /// Its category was not asked for.
     OtherCategory,
+    /// Its text does not match the filter's regular expression.
+    NoMatch,
+    /// A request of a trace without a token in its prompt or its answer.
+    NoTokens,
 }
 
 impl fmt::Display for DropReason {
@@ -49,6 +55,8 @@ impl fmt::Display for DropReason {
             DropReason::NotHumanFirst => "not begun by a human turn",
             DropReason::NoText => "without text",
             DropReason::OtherCategory => "of another category",
+            DropReason::NoMatch => "without a match",
+            DropReason::NoTokens => "without tokens",
         })
     }
 }

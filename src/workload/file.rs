@@ -7,7 +7,8 @@ use std::path::Path;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
 use super::error::{Stopped, WorkloadError};
-use super::row::{Row, RowSeed, holds_prompts};
+use super::parquet;
+use super::row::{Row, RowSeed, RowTemplate, holds_prompts};
 use super::select::{Candidate, Selection, Unfit};
 use super::source::Fields;
 
@@ -15,7 +16,7 @@ use super::source::Fields;
 const BUFFER: usize = 1 << 18;
 
 /// How a row becomes a prompt.
-type Judge<'a> = &'a dyn Fn(Row) -> Result<Candidate, Unfit>;
+pub(super) type Judge<'a> = &'a dyn Fn(Row) -> Result<Candidate, Unfit>;
 
 /// Reads the rows of a file of prompts, by its ending.
 pub(super) fn read_file(
@@ -25,16 +26,16 @@ pub(super) fn read_file(
 ) -> Result<(), WorkloadError> {
     let ending = path.extension().and_then(|ending| ending.to_str());
     let reader = open(path)?;
-    let judge = |row: Row| row.into_prompt(fields);
+    let template = fields.template.as_deref().map(RowTemplate::new).transpose();
+    let template = template.map_err(|message| unreadable(&message).at(path))?;
+    let judge = |row: Row| row.into_prompt(fields, template.as_ref());
     match ending.map(str::to_ascii_lowercase).as_deref() {
         Some("jsonl" | "ndjson" | "json") => read_json(reader, fields, &judge, selection),
         Some("txt") => read_text(reader, selection),
         Some("csv") => read_table(reader, fields, &judge, selection),
-        Some("parquet") => Err(unreadable(
-            "parquet is not read yet; convert it to .jsonl, .json or .csv",
-        )),
+        Some("parquet") => parquet::read_rows(reader.into_inner(), fields, &judge, selection),
         _ => Err(unreadable(
-            "the kind of file is told by its ending, which must be .jsonl, .json, .csv or .txt",
+            "the kind of file is told by its ending, which must be .jsonl, .json, .csv, .txt or .parquet",
         )),
     }
     .map_err(|stopped| stopped.at(path))
@@ -42,7 +43,17 @@ pub(super) fn read_file(
 
 /// Reads a ShareGPT-format file.
 pub(super) fn read_sharegpt(path: &Path, selection: &mut Selection) -> Result<(), WorkloadError> {
-    read_sharegpt_stream(open(path)?, selection).map_err(|stopped| stopped.at(path))
+    let reader = open(path)?;
+    let done = match path.extension() {
+        Some(ending) if ending.eq_ignore_ascii_case("parquet") => parquet::read_rows(
+            reader.into_inner(),
+            &Fields::default(),
+            &Row::into_first_turn,
+            selection,
+        ),
+        _ => read_sharegpt_stream(reader, selection),
+    };
+    done.map_err(|stopped| stopped.at(path))
 }
 
 /// Reads ShareGPT-format text, an array or lines, holding one conversation at a time.
@@ -162,7 +173,7 @@ fn row_of_line(line: &[u8], fields: &Fields) -> Result<Row, String> {
 }
 
 /// What serde_json says, without the place, which is told in the file's own lines.
-fn broken_json(error: &serde_json::Error) -> String {
+pub(super) fn broken_json(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text
         .rfind(" at line ")
@@ -218,7 +229,8 @@ fn read_table(
 ) -> Result<(), Stopped> {
     let mut table = csv::Reader::from_reader(reader);
     let header = table.headers().map_err(broken_table)?.clone();
-    if !header.iter().any(|column| holds_prompts(fields, column)) {
+    let made = fields.template.is_some();
+    if !made && !header.iter().any(|column| holds_prompts(fields, column)) {
         let columns: Vec<&str> = header.iter().collect();
         return Err(Stopped::Format {
             line: Some(1),
@@ -257,7 +269,7 @@ fn broken_table(error: csv::Error) -> Stopped {
     }
 }
 
-fn table_problem(error: &csv::Error) -> String {
+pub(super) fn table_problem(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..

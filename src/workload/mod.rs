@@ -14,15 +14,29 @@ mod error;
 mod select;
 mod row;
 mod file;
+mod parquet;
 mod categories;
+mod lengths;
 mod synthetic;
+mod trace;
+mod prose;
 mod words;
+mod tokenizer;
+mod template;
+mod library;
 
 pub use error::{RowProblem, WorkloadError};
 pub use facts::{DropReason, Facts, Spread};
+pub use lengths::{Histogram, LengthDistribution};
+pub use library::{HubKind, Library};
 pub use prompt::{Prompt, estimated_tokens};
-pub use set::Workload;
-pub use source::{Fields, InlinePrompt, LengthDistribution, LengthFilter, PromptSource, Source};
+pub use set::{Replay, Workload};
+pub use source::{
+    Fields, Filter, InlinePrompt, PrefixCache, PrefixGroups, PromptSource, SharedPrefix, Source,
+};
+pub use template::ChatTemplate;
+pub use tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerFiles};
+pub use trace::{ReplayOptions, TimeUnit, TraceFields, TraceFile, TraceShape};
 
 #[cfg(test)]
 mod tests;

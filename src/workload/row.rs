@@ -33,6 +33,8 @@ pub(super) struct Row {
     max_tokens: Option<Value>,
     min_tokens: Option<Value>,
     ignore_eos: Option<Value>,
+    /// All of it, where a template makes a prompt of it.
+    whole: Option<serde_json::Map<String, Value>>,
 }
 
 /// What matters of a conversation: who begins, and what the user says first.
@@ -56,7 +58,11 @@ impl Row {
             readable: true,
             ..Row::default()
         };
+        row.whole = fields.template.as_ref().map(|_| serde_json::Map::new());
         for (name, value) in columns.filter(|(_, value)| !value.is_empty()) {
+            if let Some(whole) = &mut row.whole {
+                whole.insert(name.to_owned(), Value::String(value.to_owned()));
+            }
             if let Some(slot) = slot(fields, name) {
                 row.set(slot, Value::String(value.to_owned()));
             }
@@ -64,10 +70,22 @@ impl Row {
         row
     }
 
-    /// The row of a `file`: it must hold a prompt.
-    pub(super) fn into_prompt(mut self, fields: &Fields) -> Result<Candidate, Unfit> {
+    /// The row of a `file`: it must hold a prompt, or what the template makes one of.
+    pub(super) fn into_prompt(
+        mut self,
+        fields: &Fields,
+        template: Option<&RowTemplate>,
+    ) -> Result<Candidate, Unfit> {
         if !self.readable {
             return Err(bad("is neither an object nor a text"));
+        }
+        if let Some(template) = template {
+            let whole = self.whole.take().unwrap_or_default();
+            let text = template.render(whole).map_err(Unfit::Bad)?;
+            return match text.trim() {
+                "" => Err(bad("has an empty prompt")),
+                _ => self.with_text(text),
+            };
         }
         let said = self.prompt.take().map(said);
         let said = said.or_else(|| {
@@ -295,6 +313,32 @@ fn slot(fields: &Fields, key: &str) -> Option<Slot> {
     }
 }
 
+/// Makes a prompt of a row.
+pub(super) struct RowTemplate {
+    environment: minijinja::Environment<'static>,
+}
+
+impl RowTemplate {
+    /// Reads a template; a field that a row does not have is a mistake of that row.
+    pub(super) fn new(text: &str) -> Result<RowTemplate, String> {
+        let mut environment = minijinja::Environment::new();
+        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        environment.set_fuel(Some(100_000));
+        environment
+            .add_template_owned("prompt", text.to_owned())
+            .map_err(|error| format!("the template is wrong: {error}"))?;
+        Ok(RowTemplate { environment })
+    }
+
+    fn render(&self, row: serde_json::Map<String, Value>) -> Result<String, String> {
+        let row = minijinja::Value::from(minijinja::value::Serde(&row));
+        self.environment
+            .get_template("prompt")
+            .and_then(|template| template.render(minijinja::context! { row }))
+            .map_err(|error| format!("does not fit the template: {error}"))
+    }
+}
+
 /// Whether a table with this column can hold prompts.
 pub(super) fn holds_prompts(fields: &Fields, column: &str) -> bool {
     matches!(slot(fields, column), Some(Slot::Prompt | Slot::Text))
@@ -320,6 +364,17 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
             readable: true,
             ..Row::default()
         };
+        if self.0.template.is_some() {
+            let mut whole = serde_json::Map::new();
+            while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                if let Some(slot) = slot(self.0, &key) {
+                    row.set(slot, value.clone());
+                }
+                whole.insert(key, value);
+            }
+            row.whole = Some(whole);
+            return Ok(row);
+        }
         while let Some(key) = map.next_key::<String>()? {
             match slot(self.0, &key) {
                 Some(Slot::Turns) => {

@@ -5,12 +5,15 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
 
 use crate::seed::Seed;
 
-use super::error::RowProblem;
+use super::error::{RowProblem, WorkloadError};
 use super::facts::DropReason;
-use super::source::{LengthFilter, PromptSource};
+use super::prompt::estimated_tokens;
+use super::source::{Filter, PromptSource};
+use super::tokenizer::Tokenizer;
 
 /// How many bad rows an error quotes.
 const TOLD: usize = 5;
@@ -48,7 +51,10 @@ pub(super) struct Chosen {
 /// Takes rows in, keeps those that are wanted, and counts the rest.
 #[derive(Debug)]
 pub(super) struct Selection {
-    filter: LengthFilter,
+    filter: Filter,
+    matches: Option<regex::Regex>,
+    tokenizer: Option<Arc<Tokenizer>>,
+    category: Option<String>,
     shuffled: Option<Seed>,
     capacity: usize,
     chosen: BinaryHeap<Chosen>,
@@ -60,9 +66,18 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    pub(super) fn new(source: &PromptSource, filter: LengthFilter) -> Selection {
-        Selection {
+    /// # Errors
+    /// The filter's regular expression is none.
+    pub(super) fn new(source: &PromptSource, filter: Filter) -> Result<Selection, WorkloadError> {
+        let matches = filter.matches.as_deref().map(regex::Regex::new).transpose();
+        Ok(Selection {
+            matches: matches.map_err(|error| WorkloadError::Impossible {
+                id: source.id.clone(),
+                message: format!("`matches` is no regular expression: {error}"),
+            })?,
             filter,
+            tokenizer: source.tokenizer.clone(),
+            category: source.category.clone(),
             shuffled: source.shuffle.then(|| order_seed(source)),
             capacity: source.limit.map_or(usize::MAX, with_warmup),
             chosen: BinaryHeap::new(),
@@ -71,7 +86,7 @@ impl Selection {
             bad: 0,
             problems: Vec::new(),
             dropped: BTreeMap::new(),
-        }
+        })
     }
 
     /// Takes the next row in; `place` says where it is, should it be wrong.
@@ -111,15 +126,36 @@ impl Selection {
         self.chosen.into_sorted_vec()
     }
 
-    fn filtered(&self, candidate: Candidate) -> Result<Candidate, Unfit> {
+    fn filtered(&self, mut candidate: Candidate) -> Result<Candidate, Unfit> {
+        let filter = &self.filter;
         let length = candidate.text.chars().count();
-        if length < self.filter.min_chars {
-            Err(Unfit::Dropped(DropReason::TooShort))
-        } else if length > self.filter.max_chars {
-            Err(Unfit::Dropped(DropReason::TooLong))
-        } else {
-            Ok(candidate)
+        if filter.min_chars.is_some_and(|least| length < least) {
+            return Err(Unfit::Dropped(DropReason::TooShort));
         }
+        if filter.max_chars.is_some_and(|most| length > most) {
+            return Err(Unfit::Dropped(DropReason::TooLong));
+        }
+        if let Some(wanted) = &self.matches
+            && !wanted.is_match(&candidate.text)
+        {
+            return Err(Unfit::Dropped(DropReason::NoMatch));
+        }
+        if filter.counts_tokens() {
+            let tokens = match &self.tokenizer {
+                Some(tokenizer) => tokenizer.count(&candidate.text),
+                None => estimated_tokens(length),
+            };
+            if filter.min_tokens.is_some_and(|least| tokens < least) {
+                return Err(Unfit::Dropped(DropReason::TooShort));
+            }
+            if filter.max_tokens.is_some_and(|most| tokens > most) {
+                return Err(Unfit::Dropped(DropReason::TooLong));
+            }
+        }
+        if candidate.category.is_none() {
+            candidate.category.clone_from(&self.category);
+        }
+        Ok(candidate)
     }
 
     fn keep(&mut self, candidate: Candidate) {

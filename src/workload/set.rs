@@ -3,17 +3,22 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::seed::Seed;
+use crate::units::Moment;
 
 use super::categories::read_categories;
 use super::error::WorkloadError;
-use super::facts::{Facts, Spread};
+use super::facts::{DropReason, Facts, Spread};
 use super::file::{read_file, read_sharegpt, read_sharegpt_stream};
+use super::lengths::LengthDistribution;
 use super::prompt::Prompt;
+use super::prose::Prose;
 use super::select::{Candidate, Chosen, Selection, Unfit, measured_part};
-use super::source::{InlinePrompt, LengthFilter, PromptSource, Source};
+use super::source::{Filter, InlinePrompt, PrefixCache, PromptSource, Source};
 use super::synthetic::Synthesizer;
+use super::trace::{ReplayOptions, Trace, TracePrompts};
 use super::words::{self, Use};
 
 /// The prompts of the default set `chat`.
@@ -39,6 +44,18 @@ pub struct Workload {
 enum Prompts {
     Listed(Listed),
     Synthetic(Arc<Synthesizer>),
+    Trace(Arc<TracePrompts>),
+}
+
+/// A trace that is about to be played.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replay {
+    /// The prompts in the order in which they are played; each further lap or repeat has texts of its own.
+    pub workload: Workload,
+    /// When each of them leaves, from the start.
+    pub times: Arc<[Moment]>,
+    /// How long it takes.
+    pub duration: Duration,
 }
 
 /// Prompts in the order in which they are asked: `measured` of them, then those kept for warm-up.
@@ -63,7 +80,7 @@ impl Workload {
     /// # Errors
     /// See [`WorkloadError`].
     pub fn load(source: &PromptSource) -> Result<Workload, WorkloadError> {
-        let mut selection = Selection::new(source, filter(&source.from));
+        let mut selection = Selection::new(source, filter(&source.from))?;
         let path = match &source.from {
             Source::Inline(prompts) => {
                 take_inline(prompts, &mut selection);
@@ -92,17 +109,78 @@ impl Workload {
             Source::Synthetic {
                 input_tokens,
                 output_tokens,
+                shared_prefix,
             } => {
-                let seed = set_seed(source).stream("synthetic");
-                return Ok(Workload::synthetic(Synthesizer::new(
-                    seed,
-                    *input_tokens,
-                    *output_tokens,
+                let made = Synthesizer::new(
+                    set_seed(source).stream("synthetic"),
+                    input_tokens.clone(),
+                    output_tokens.clone(),
+                    *shared_prefix,
+                    Prose::new(source.tokenizer.clone()),
                     source.limit,
-                )));
+                );
+                if let Some((asked, has)) = made.first_inexact() {
+                    return Err(WorkloadError::Impossible {
+                        id: source.id.clone(),
+                        message: format!(
+                            "this tokenizer makes {has} tokens of a text that should have {asked}"
+                        ),
+                    });
+                }
+                return Ok(Workload::synthetic(made));
+            }
+            Source::Trace(file) => {
+                let prompts = TracePrompts::new(
+                    Trace::read(file)?,
+                    set_seed(source).stream("trace"),
+                    Prose::new(source.tokenizer.clone()),
+                );
+                return Ok(Workload::trace(prompts));
             }
         };
         Workload::selected(source, selection, path)
+    }
+
+    /// The trace as these options play it; `None` if the set is no trace.
+    pub fn replay(&self, options: &ReplayOptions) -> Option<Replay> {
+        let Prompts::Trace(trace) = &self.prompts else {
+            return None;
+        };
+        let (prompts, times, duration) = trace.replay(options);
+        Some(Replay {
+            workload: Workload {
+                prompts: Prompts::Trace(prompts.into()),
+                ..self.clone()
+            },
+            times: times.into(),
+            duration,
+        })
+    }
+
+    /// The same prompts with their shared prefixes in this state; `None` if they share none.
+    pub fn with_cache(&self, cache: PrefixCache) -> Option<Workload> {
+        let Prompts::Synthetic(made) = &self.prompts else {
+            return None;
+        };
+        made.shared_prefix?;
+        Some(Workload::synthetic(made.with_cache(cache)))
+    }
+
+    /// How many prefixes its prompts share.
+    pub fn prefix_groups(&self) -> Option<u32> {
+        match &self.prompts {
+            Prompts::Synthetic(made) => made.shared_prefix.map(|prefix| prefix.groups),
+            Prompts::Listed(_) | Prompts::Trace(_) => None,
+        }
+    }
+
+    /// The longest answer that a prompt of the set asks for by itself, where the set decides on the length of every answer.
+    pub fn longest_answer(&self) -> Option<u32> {
+        match &self.prompts {
+            Prompts::Listed(_) => None,
+            Prompts::Synthetic(made) => made.output_tokens.as_ref().map(LengthDistribution::most),
+            Prompts::Trace(trace) => Some(trace.longest_answer()),
+        }
     }
 
     /// The number of measured prompts; `None` for a set that never ends.
@@ -110,6 +188,7 @@ impl Workload {
         match &self.prompts {
             Prompts::Listed(listed) => Some(listed.measured as u64),
             Prompts::Synthetic(made) => made.limit,
+            Prompts::Trace(_) => None,
         }
     }
 
@@ -143,6 +222,7 @@ impl Workload {
                 listed.all[index as usize].prompt.clone()
             }
             Prompts::Synthetic(made) => made.prompt(ordinal),
+            Prompts::Trace(trace) => trace.prompt(ordinal),
         }
     }
 
@@ -153,6 +233,7 @@ impl Workload {
         match &self.prompts {
             Prompts::Listed(listed) => listed.warmup_prompt(ordinal, self.salt),
             Prompts::Synthetic(made) => made.warmup_prompt(ordinal),
+            Prompts::Trace(trace) => trace.warmup_prompt(ordinal),
         }
     }
 
@@ -188,6 +269,7 @@ impl Workload {
         if selection.bad > 0 {
             return Err(WorkloadError::Rows {
                 path: path.to_path_buf(),
+                noun: "prompt",
                 bad: selection.bad,
                 first: std::mem::take(&mut selection.problems),
             });
@@ -240,13 +322,47 @@ impl Workload {
         }
     }
 
+    fn trace(prompts: TracePrompts) -> Workload {
+        let trace = prompts.trace();
+        let kept = trace.rows.len() as u64;
+        let facts = Facts {
+            read: kept + trace.without_answer,
+            kept,
+            dropped: match trace.without_answer {
+                0 => Vec::new(),
+                rows => vec![(DropReason::NoTokens, rows)],
+            },
+            tokens: trace.input_lengths(),
+            counted: true,
+            ..Facts::default()
+        };
+        Workload {
+            categories: Vec::new().into(),
+            digest: blake3::hash(prompts.identity().as_bytes())
+                .to_hex()
+                .as_str()
+                .into(),
+            facts: facts.into(),
+            salt: 0,
+            prompts: Prompts::Trace(prompts.into()),
+        }
+    }
+
     fn synthetic(made: Synthesizer) -> Workload {
         let looked_at = made.limit.map_or(SAMPLED, |limit| limit.min(SAMPLED));
         let lengths = || (0..looked_at).map(|ordinal| u64::from(made.input_length(ordinal)));
         let facts = Facts {
             measured: made.limit,
+            counted: made.prose.tokenizer().is_some(),
             tokens: Spread::of(lengths().collect()),
-            characters: Spread::of(lengths().map(|tokens| tokens * 4).collect()),
+            characters: match made.prose.tokenizer() {
+                None => Spread::of(lengths().map(|tokens| tokens * 4).collect()),
+                Some(_) => Spread::of(
+                    (0..looked_at)
+                        .map(|ordinal| made.prompt(ordinal).text.chars().count() as u64)
+                        .collect(),
+                ),
+            },
             ..Facts::default()
         };
         Workload {
@@ -281,12 +397,13 @@ fn set_seed(source: &PromptSource) -> Seed {
     Seed::new(source.seed).stream("prompts").stream(&source.id)
 }
 
-fn filter(from: &Source) -> LengthFilter {
+fn filter(from: &Source) -> Filter {
     match from {
-        Source::File { filter, .. } | Source::ShareGpt { filter, .. } => *filter,
-        Source::Inline(_) | Source::Categories { .. } | Source::Synthetic { .. } => {
-            LengthFilter::ANY
-        }
+        Source::File { filter, .. } | Source::ShareGpt { filter, .. } => filter.clone(),
+        Source::Inline(_)
+        | Source::Categories { .. }
+        | Source::Synthetic { .. }
+        | Source::Trace(_) => Filter::default(),
     }
 }
 

@@ -1,6 +1,11 @@
 //! Where a prompt set comes from, with nothing left to decide.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::lengths::LengthDistribution;
+use super::tokenizer::Tokenizer;
+use super::trace::TraceFile;
 
 /// A prompt set with nothing left to decide.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +20,10 @@ pub struct PromptSource {
     pub seed: u64,
     /// Whether prompts come in the order of the file or shuffled.
     pub shuffle: bool,
+    /// The category of prompts that bring none.
+    pub category: Option<String>,
+    /// What counts tokens; without one they are estimated.
+    pub tokenizer: Option<Arc<Tokenizer>>,
 }
 
 /// Where prompts come from.
@@ -22,21 +31,22 @@ pub struct PromptSource {
 pub enum Source {
     /// Written in the scenario.
     Inline(Vec<InlinePrompt>),
-    /// A file: `.jsonl`, `.json` (array with per-item controls), `.txt` (a prompt a line), `.csv` (with a header), by its ending.
+    /// A file: `.jsonl`, `.json` (array with per-item controls), `.txt` (a prompt a line), `.csv` (with a header), `.parquet`, by its
+    /// ending.
     File {
         /// The file.
         path: PathBuf,
         /// Names of the fields that differ from the usual ones.
         fields: Fields,
-        /// Length filters.
-        filter: LengthFilter,
+        /// Which rows are wanted.
+        filter: Filter,
     },
     /// A ShareGPT-format file, streamed.
     ShareGpt {
         /// The file; `None` is the small set that is embedded in the binary.
         path: Option<PathBuf>,
-        /// Length filters (capabilities B1: 50 to 8000 characters).
-        filter: LengthFilter,
+        /// Which conversations are wanted (capabilities B1: 50 to 8000 characters).
+        filter: Filter,
     },
     /// A map of category → prompts, YAML or JSON.
     Categories {
@@ -51,7 +61,11 @@ pub enum Source {
         input_tokens: LengthDistribution,
         /// Answer lengths in tokens, sent as `max_tokens` with `min_tokens` and `ignore_eos`; `None`: the cap alone.
         output_tokens: Option<LengthDistribution>,
+        /// A prefix that groups of prompts share; `None`: no two prompts begin alike.
+        shared_prefix: Option<SharedPrefix>,
     },
+    /// Made at the lengths of a trace, with its shared prefixes.
+    Trace(TraceFile),
 }
 
 /// A prompt written in the scenario.
@@ -78,58 +92,79 @@ pub struct Fields {
     pub min_tokens: Option<String>,
     /// Whether to go on after the end of sequence (`ignore_eos`).
     pub ignore_eos: Option<String>,
+    /// A template that makes the prompt of a row, which it knows as `row`.
+    pub template: Option<String>,
 }
 
-/// Which prompts are long enough and short enough, in characters, both bounds included.
+/// Which prompts of a source are wanted; every bound is included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The least length in characters.
+    pub min_chars: Option<usize>,
+    /// The greatest length in characters.
+    pub max_chars: Option<usize>,
+    /// The least length in tokens.
+    pub min_tokens: Option<u32>,
+    /// The greatest length in tokens.
+    pub max_tokens: Option<u32>,
+    /// A regular expression that the text must match.
+    pub matches: Option<String>,
+}
+
+/// A prefix that groups of prompts share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LengthFilter {
-    /// The least length.
-    pub min_chars: usize,
-    /// The greatest length.
-    pub max_chars: usize,
+pub struct SharedPrefix {
+    /// Its length in tokens; the prompt's own length counts it in.
+    pub tokens: u32,
+    /// How many different prefixes there are.
+    pub groups: u32,
+    /// How prompts are spread over the groups.
+    pub distribution: PrefixGroups,
 }
 
-/// A distribution of lengths in tokens.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum LengthDistribution {
-    /// Always this.
-    Fixed(u32),
-    /// Uniform between two bounds, both included.
-    Uniform(u32, u32),
-    /// Normal, cut to `min..=max`.
-    Normal {
-        /// The mean.
-        mean: f64,
-        /// The standard deviation.
-        stddev: f64,
-        /// The least length.
-        min: u32,
-        /// The greatest length.
-        max: u32,
-    },
-    /// Log-normal with median and 95th percentile, cut to `min..=max`.
-    Lognormal {
-        /// The median.
-        median: f64,
-        /// The 95th percentile.
-        p95: f64,
-        /// The least length.
-        min: u32,
-        /// The greatest length.
-        max: u32,
-    },
+/// What shared prefixes are to the engine's prefix cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PrefixCache {
+    /// Met as they come: the first prompt of a group pays for those after it.
+    AsIs,
+    /// Never met: a text of the same length, which no other prompt has, stands for each prefix.
+    Cold,
+    /// Met before: warm-up sends each prefix once.
+    Warm,
 }
 
-impl LengthFilter {
-    /// Lets everything through.
-    pub const ANY: LengthFilter = LengthFilter {
-        min_chars: 0,
-        max_chars: usize::MAX,
-    };
+impl PrefixCache {
+    /// The word of scenario files.
+    pub fn name(self) -> &'static str {
+        match self {
+            PrefixCache::AsIs => "as_is",
+            PrefixCache::Cold => "cold",
+            PrefixCache::Warm => "warm",
+        }
+    }
+}
 
+/// How prompts are spread over the groups that share a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrefixGroups {
+    /// Evenly.
+    Uniform,
+    /// The k-th group has a share in proportion to 1/k.
+    Zipf,
+}
+
+impl Filter {
     /// What the published ShareGPT measurements kept (capabilities B1).
-    pub const SHAREGPT: LengthFilter = LengthFilter {
-        min_chars: 50,
-        max_chars: 8000,
+    pub const SHAREGPT: Filter = Filter {
+        min_chars: Some(50),
+        max_chars: Some(8000),
+        min_tokens: None,
+        max_tokens: None,
+        matches: None,
     };
+
+    /// Whether it counts tokens.
+    pub fn counts_tokens(&self) -> bool {
+        self.min_tokens.is_some() || self.max_tokens.is_some()
+    }
 }

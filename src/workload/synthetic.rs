@@ -1,16 +1,14 @@
-//! Prompts made from a seed: their lengths follow a distribution, and no two begin alike.
+//! Prompts made from a seed: their lengths follow a distribution, and no two begin alike unless a shared prefix is asked for.
 //!
-//! Lengths are in tokens, estimated as one for four characters. Each prompt depends on the seed and its ordinal alone, so the
-//! set never ends and holds nothing.
+//! Each prompt depends on the seed and its ordinal alone, so the set never ends and holds nothing.
 
 use crate::seed::{Random, Seed};
 
+use super::lengths::LengthDistribution;
 use super::prompt::Prompt;
-use super::source::LengthDistribution;
-use super::words::{self, Use, WORDS};
-
-/// The 95th percentile of the standard normal distribution.
-const NORMAL_P95: f64 = 1.644_853_626_951_472_2;
+use super::prose::Prose;
+use super::source::{PrefixCache, PrefixGroups, SharedPrefix};
+use super::words::{self, Use};
 
 /// Makes the prompts of one synthetic set.
 #[derive(Clone, Debug)]
@@ -18,16 +16,25 @@ pub(super) struct Synthesizer {
     seed: Seed,
     salt: u64,
     input_tokens: LengthDistribution,
-    output_tokens: Option<LengthDistribution>,
+    pub(super) output_tokens: Option<LengthDistribution>,
+    pub(super) shared_prefix: Option<SharedPrefix>,
+    /// What the shared prefixes are to the engine's prefix cache.
+    cache: PrefixCache,
+    pub(super) prose: Prose,
     /// Past this ordinal prompts repeat.
     pub(super) limit: Option<u64>,
 }
+
+/// How many prompts of a set are counted again before it is used.
+const VERIFIED: u64 = 24;
 
 impl Synthesizer {
     pub(super) fn new(
         seed: Seed,
         input_tokens: LengthDistribution,
         output_tokens: Option<LengthDistribution>,
+        shared_prefix: Option<SharedPrefix>,
+        prose: Prose,
         limit: Option<u64>,
     ) -> Synthesizer {
         Synthesizer {
@@ -35,7 +42,18 @@ impl Synthesizer {
             seed,
             input_tokens,
             output_tokens,
+            shared_prefix,
+            cache: PrefixCache::AsIs,
+            prose,
             limit: limit.filter(|&limit| limit > 0),
+        }
+    }
+
+    /// The same prompts with their shared prefixes in this state.
+    pub(super) fn with_cache(&self, cache: PrefixCache) -> Synthesizer {
+        Synthesizer {
+            cache,
+            ..self.clone()
         }
     }
 
@@ -50,25 +68,53 @@ impl Synthesizer {
 
     /// The length of a measured prompt in tokens.
     pub(super) fn input_length(&self, ordinal: u64) -> u32 {
-        sample(self.input_tokens, &mut self.random("measured", ordinal))
+        self.length(&mut self.random("measured", ordinal))
+    }
+
+    /// Counts some prompts again: the first whose tokens are not those asked for, with what it has.
+    pub(super) fn first_inexact(&self) -> Option<(u32, u32)> {
+        let tokenizer = self.prose.tokenizer()?;
+        (0..self.limit.unwrap_or(VERIFIED).min(VERIFIED)).find_map(|ordinal| {
+            let prompt = self.prompt(ordinal);
+            let has = tokenizer.count(&prompt.text);
+            let asked = prompt.tokens?;
+            (has != asked).then_some((asked, has))
+        })
     }
 
     /// What tells this set from every other.
     pub(super) fn identity(&self) -> String {
-        format!(
+        let mut identity = format!(
             "synthetic v1 {:016x} {:?} {:?} {:?}",
             self.salt, self.input_tokens, self.output_tokens, self.limit
-        )
+        );
+        if let Some(prefix) = self.shared_prefix {
+            identity.push_str(&format!(" {prefix:?}"));
+        }
+        if self.cache != PrefixCache::AsIs {
+            identity.push_str(&format!(" {:?}", self.cache));
+        }
+        if let Some(tokenizer) = self.prose.tokenizer() {
+            identity.push_str(&format!(" {}", tokenizer.digest()));
+        }
+        identity
     }
 
     fn make(&self, part: &str, ordinal: u64, usage: Use) -> Prompt {
         let mut random = self.random(part, ordinal);
-        let tokens = sample(self.input_tokens, &mut random);
+        let tokens = self.length(&mut random);
         let output = self
             .output_tokens
-            .map(|lengths| sample(lengths, &mut random));
+            .as_ref()
+            .map(|lengths| lengths.sample(&mut random));
+        let mut text = String::with_capacity(tokens as usize * 6);
+        let mut own = tokens;
+        if let Some(prefix) = self.shared_prefix {
+            self.write_prefix(prefix, part, ordinal, usage, &mut text);
+            own -= prefix.tokens;
+        }
         let first = words::unique(self.salt, ordinal, usage);
-        let text = prose(first, tokens as usize * 4, &mut random);
+        self.prose.append(&mut text, &first, own, &mut random);
         Prompt {
             tokens: Some(tokens),
             max_tokens: output,
@@ -76,6 +122,45 @@ impl Synthesizer {
             ignore_eos: output.map(|_| true),
             ..Prompt::new(format!("{part}-{ordinal}"), text)
         }
+    }
+
+    /// The prefix of the group that a prompt belongs to. Warm-up has groups of its own: it must not fill the cache with
+    /// prefixes that are measured, unless that is what it is for.
+    fn write_prefix(
+        &self,
+        prefix: SharedPrefix,
+        part: &str,
+        ordinal: u64,
+        usage: Use,
+        text: &mut String,
+    ) {
+        let mut random = self.seed.stream("group").stream(part).at(ordinal).rng();
+        let groups = u64::from(prefix.groups.max(1));
+        let (part, usage, group) = match (self.cache, usage) {
+            // Each prompt is a group of its own.
+            (PrefixCache::Cold, _) => (part, usage, ordinal),
+            (PrefixCache::Warm, Use::Warmup) => ("measured", Use::Measured, ordinal % groups),
+            (PrefixCache::AsIs | PrefixCache::Warm, _) => {
+                let group = match prefix.distribution {
+                    PrefixGroups::Uniform => random.below(groups),
+                    PrefixGroups::Zipf => random.zipf(groups, 1.0) - 1,
+                };
+                (part, usage, group)
+            }
+        };
+        let usage = match usage {
+            Use::Measured | Use::Prefix => Use::Prefix,
+            Use::Warmup | Use::WarmupPrefix => Use::WarmupPrefix,
+        };
+        let first = words::unique(self.salt, group, usage);
+        let mut random = self.seed.stream("prefix").stream(part).at(group).rng();
+        self.prose.append(text, &first, prefix.tokens, &mut random);
+    }
+
+    /// A length, long enough for the prefix and something of its own behind it.
+    fn length(&self, random: &mut Random) -> u32 {
+        let least = self.shared_prefix.map_or(1, |prefix| prefix.tokens + 1);
+        self.input_tokens.sample(random).max(least)
     }
 
     fn random(&self, part: &str, ordinal: u64) -> Random {
@@ -89,66 +174,194 @@ impl PartialEq for Synthesizer {
     }
 }
 
-/// One length of at least one token.
-fn sample(lengths: LengthDistribution, random: &mut Random) -> u32 {
-    let length = match lengths {
-        LengthDistribution::Fixed(length) => length,
-        LengthDistribution::Uniform(low, high) => {
-            random.between(u64::from(low), u64::from(high)) as u32
-        }
-        LengthDistribution::Normal {
-            mean,
-            stddev,
-            min,
-            max,
-        } => cut(min, max, || mean + stddev * random.normal()),
-        LengthDistribution::Lognormal {
-            median,
-            p95,
-            min,
-            max,
-        } => {
-            let mu = libm::log(median.max(1.0));
-            let sigma = ((libm::log(p95.max(1.0)) - mu) / NORMAL_P95).max(0.0);
-            cut(min, max, || libm::exp(mu + sigma * random.normal()))
-        }
-    };
-    length.max(1)
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::path::Path;
+    use std::sync::Arc;
 
-/// Draws until a length lies within the bounds: a distribution cut off has no heap of lengths at its bounds.
-fn cut(min: u32, max: u32, mut draw: impl FnMut() -> f64) -> u32 {
-    let mut last = 0.0;
-    for _ in 0..64 {
-        last = libm::round(draw());
-        if (f64::from(min)..=f64::from(max)).contains(&last) {
-            return last as u32;
-        }
-    }
-    (last as u32).max(min).min(max)
-}
+    use super::super::tokenizer::{Tokenizer, TokenizerFiles};
+    use super::*;
 
-/// English-like sentences of exactly `length` characters, never shorter than the first word.
-fn prose(first: String, length: usize, random: &mut Random) -> String {
-    let unique = first.len();
-    let mut text = first;
-    let mut left = random.between(4, 12);
-    while text.len() < length {
-        let word = WORDS[random.below(WORDS.len() as u64) as usize];
-        if left == 0 {
-            text.push_str(". ");
-            text.push_str(&words::capitalised(word));
-            left = random.between(5, 15);
-        } else {
-            text.push(' ');
-            text.push_str(word);
-            left -= 1;
+    fn tokenizer(name: &str) -> Arc<Tokenizer> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fixtures/tokenizers")
+            .join(name);
+        Tokenizer::open(&TokenizerFiles::at(&folder))
+            .unwrap()
+            .into()
+    }
+
+    fn made(
+        input_tokens: LengthDistribution,
+        shared_prefix: Option<SharedPrefix>,
+        tokenizer: Arc<Tokenizer>,
+    ) -> Synthesizer {
+        let prose = Prose::new(Some(tokenizer));
+        Synthesizer::new(Seed::new(1), input_tokens, None, shared_prefix, prose, None)
+    }
+
+    /// Mixed lengths, from a single token to some thousand.
+    fn mixed() -> LengthDistribution {
+        LengthDistribution::Mixture(
+            vec![
+                (1.0, LengthDistribution::Uniform(1, 16)),
+                (1.0, LengthDistribution::Uniform(16, 300)),
+                (
+                    1.0,
+                    LengthDistribution::Lognormal {
+                        median: 400.0,
+                        p95: 1500.0,
+                        min: 1,
+                        max: 3000,
+                    },
+                ),
+            ]
+            .into(),
+        )
+    }
+
+    /// Counts a thousand prompts of mixed lengths again, with another instance of the tokenizer.
+    fn thousand_are_exact(name: &str) {
+        let set = made(mixed(), None, tokenizer(name));
+        assert_eq!(set.first_inexact(), None);
+        let again = tokenizer(name);
+        let mut asked = HashSet::new();
+        for ordinal in 0..1000 {
+            let prompt = set.prompt(ordinal);
+            let tokens = prompt.tokens.unwrap();
+            assert_eq!(again.count(&prompt.text), tokens, "{}", prompt.text);
+            asked.insert(tokens);
+        }
+        assert!(asked.len() > 300, "{} lengths", asked.len());
+        assert!(asked.contains(&1));
+    }
+
+    #[test]
+    fn a_thousand_prompts_have_exactly_the_tokens_asked_for_in_bytes() {
+        thousand_are_exact("bytes");
+    }
+
+    #[test]
+    fn a_thousand_prompts_have_exactly_the_tokens_asked_for_in_pieces() {
+        thousand_are_exact("pieces");
+    }
+
+    #[test]
+    fn a_tokenizer_that_joins_words_is_seen_and_each_prompt_is_counted() {
+        let set = made(
+            LengthDistribution::Uniform(1, 200),
+            None,
+            tokenizer("joining"),
+        );
+        assert!(!set.prose.adds_up());
+        for ordinal in 0..100 {
+            let prompt = set.prompt(ordinal);
+            assert_eq!(
+                set.prose.tokenizer().unwrap().count(&prompt.text),
+                prompt.tokens.unwrap(),
+                "{}",
+                prompt.text
+            );
         }
     }
-    text.truncate(length.max(unique));
-    if text.ends_with(' ') {
-        text.pop();
-        text.push('.');
+
+    #[test]
+    fn exact_prompts_read_like_text() {
+        let set = made(LengthDistribution::Fixed(40), None, tokenizer("bytes"));
+        assert_eq!(&*set.prompt(0).text, GOLDEN_TEXT);
     }
-    text
+
+    const GOLDEN_TEXT: &str = "Januwin thought as of live keep had far further product simple my our. Set them keep make be";
+
+    fn prefix(groups: u32, distribution: PrefixGroups) -> SharedPrefix {
+        SharedPrefix {
+            tokens: 64,
+            groups,
+            distribution,
+        }
+    }
+
+    #[test]
+    fn prompts_of_a_group_share_their_prefix_and_nothing_more() {
+        let tokenizer = tokenizer("bytes");
+        let set = made(
+            LengthDistribution::Uniform(10, 200),
+            Some(prefix(3, PrefixGroups::Uniform)),
+            tokenizer.clone(),
+        );
+        let texts: Vec<_> = (0..60).map(|ordinal| set.prompt(ordinal).text).collect();
+        let mut shared = HashSet::new();
+        for (at, one) in texts.iter().enumerate() {
+            assert!(tokenizer.count(one) >= 65);
+            for other in &texts[..at] {
+                let same = one
+                    .bytes()
+                    .zip(other.bytes())
+                    .take_while(|(a, b)| a == b)
+                    .count();
+                // Two prefixes have no word in common at their beginning; a shared one has 64 tokens.
+                match tokenizer.count(&one[..same]) {
+                    0..=3 => {}
+                    64..=67 => {
+                        shared.insert(one[..one.len().min(80)].to_owned());
+                    }
+                    tokens => panic!("{tokens} tokens are shared: {}", &one[..same]),
+                }
+            }
+        }
+        assert_eq!(shared.len(), 3);
+    }
+
+    #[test]
+    fn warm_up_has_prefixes_of_its_own() {
+        let set = made(
+            LengthDistribution::Fixed(100),
+            Some(prefix(2, PrefixGroups::Uniform)),
+            tokenizer("bytes"),
+        );
+        let first = |prompt: Prompt| prompt.text.split(' ').next().unwrap().to_owned();
+        let measured: HashSet<_> = (0..50).map(|at| first(set.prompt(at))).collect();
+        let warm: HashSet<_> = (0..50).map(|at| first(set.warmup_prompt(at))).collect();
+        assert_eq!((measured.len(), warm.len()), (2, 2));
+        assert!(measured.is_disjoint(&warm));
+    }
+
+    #[test]
+    fn cold_prompts_share_nothing_and_warm_ones_were_sent_before() {
+        let as_is = made(
+            LengthDistribution::Fixed(100),
+            Some(prefix(3, PrefixGroups::Uniform)),
+            tokenizer("bytes"),
+        );
+        let cold = as_is.with_cache(PrefixCache::Cold);
+        let warm = as_is.with_cache(PrefixCache::Warm);
+        let first = |prompt: Prompt| prompt.text.split(' ').next().unwrap().to_owned();
+        let begun = |set: &Synthesizer| -> HashSet<String> {
+            (0..50).map(|at| first(set.prompt(at))).collect()
+        };
+        assert_eq!(begun(&as_is).len(), 3);
+        assert_eq!(begun(&cold).len(), 50);
+        assert_eq!(begun(&warm), begun(&as_is));
+        let primed: HashSet<_> = (0..3).map(|at| first(warm.warmup_prompt(at))).collect();
+        assert_eq!(primed, begun(&warm));
+        for set in [&cold, &warm] {
+            assert_eq!(set.first_inexact(), None);
+        }
+    }
+
+    #[test]
+    fn a_zipf_of_groups_prefers_the_first() {
+        let set = made(
+            LengthDistribution::Fixed(70),
+            Some(prefix(4, PrefixGroups::Zipf)),
+            tokenizer("bytes"),
+        );
+        let first = words::unique(set.salt, 0, Use::Prefix);
+        let begun = (0..1000)
+            .filter(|&at| set.prompt(at).text.starts_with(&first))
+            .count();
+        // 1 / (1 + 1/2 + 1/3 + 1/4) = 48 %
+        assert!((430..530).contains(&begun), "{begun}");
+    }
 }

@@ -23,6 +23,8 @@ fn set(from: Source) -> PromptSource {
         limit: None,
         seed: 1,
         shuffle: false,
+        category: None,
+        tokenizer: None,
     }
 }
 
@@ -30,14 +32,14 @@ fn file(name: &str) -> Source {
     Source::File {
         path: fixture(name),
         fields: Fields::default(),
-        filter: LengthFilter::ANY,
+        filter: Filter::default(),
     }
 }
 
 fn sharegpt(name: &str) -> Source {
     Source::ShareGpt {
         path: Some(fixture(name)),
-        filter: LengthFilter::SHAREGPT,
+        filter: Filter::SHAREGPT,
     }
 }
 
@@ -149,7 +151,7 @@ fn a_table_is_read_by_its_header_with_fields_renamed() {
     let workload = load(&set(Source::File {
         path: fixture("table.csv"),
         fields,
-        filter: LengthFilter::ANY,
+        filter: Filter::default(),
     }));
     assert_eq!(
         texts(&workload),
@@ -236,9 +238,9 @@ fn sharegpt_may_have_a_conversation_a_line() {
 
 #[test]
 fn nothing_left_after_the_filters_is_an_error_with_its_reasons() {
-    let filter = LengthFilter {
-        min_chars: 5000,
-        max_chars: 8000,
+    let filter = Filter {
+        min_chars: Some(5000),
+        ..Filter::default()
     };
     assert_eq!(
         error(Source::ShareGpt {
@@ -252,7 +254,7 @@ fn nothing_left_after_the_filters_is_an_error_with_its_reasons() {
 #[test]
 fn a_file_cut_off_in_the_middle_is_an_error() {
     let cut = &br#"[{"conversations": [{"from": "human", "val"#[..];
-    let mut selection = Selection::new(&set(numbered(1)), LengthFilter::ANY);
+    let mut selection = Selection::new(&set(numbered(1)), Filter::default()).unwrap();
     assert!(read_sharegpt_stream(cut, &mut selection).is_err());
 }
 
@@ -306,7 +308,7 @@ fn a_large_file_is_streamed_and_no_more_held_than_is_asked() {
         rest: Cursor::default(),
         bytes: 0,
     };
-    let mut selection = Selection::new(&source, LengthFilter::SHAREGPT);
+    let mut selection = Selection::new(&source, Filter::SHAREGPT).unwrap();
     read_sharegpt_stream(&mut stream, &mut selection).unwrap();
     assert!(stream.bytes > 50_000_000, "{} bytes", stream.bytes);
     assert_eq!((selection.read, selection.kept), (2_000, 2_000));
@@ -466,6 +468,171 @@ fn facts_tell_lengths_and_categories() {
     assert_eq!(facts.categories, [("odd".into(), 5), ("even".into(), 5)]);
 }
 
+// Sources: whole, cut off, wrong and empty.
+
+#[test]
+fn a_parquet_table_is_read_by_its_columns() {
+    let workload = load(&set(Source::File {
+        path: fixture("table.parquet"),
+        fields: Fields {
+            category: Some("topic".to_owned()),
+            ..Fields::default()
+        },
+        filter: Filter::default(),
+    }));
+    assert_eq!(
+        texts(&workload),
+        [
+            "Name three rivers.",
+            "How deep is the sea?",
+            "What is a fjord?"
+        ]
+    );
+    assert_eq!(ids(&workload), ["a", "b", "c"]);
+    assert_eq!(workload.prompt(0).max_tokens, Some(40));
+    assert_eq!(workload.prompt(1).max_tokens, None);
+    assert_eq!(workload.categories(), ["geo".into(), "sea".into()]);
+}
+
+#[test]
+fn conversations_in_parquet_are_sharegpt_too() {
+    let workload = load(&set(Source::ShareGpt {
+        path: Some(fixture("sharegpt.parquet")),
+        filter: Filter::SHAREGPT,
+    }));
+    assert_eq!(
+        texts(&workload),
+        ["A question that is long enough to be kept by the filter."]
+    );
+    assert_eq!(workload.facts().dropped, [(DropReason::NoText, 1)]);
+}
+
+#[test]
+fn a_file_that_is_cut_off_is_told_where() {
+    assert_eq!(
+        error(file("truncated.jsonl")),
+        "`truncated.jsonl`: 1 row is not a prompt\n  line 2: is not JSON: EOF while parsing a string (column 21)"
+    );
+    assert_eq!(
+        error(file("truncated.json")),
+        "`truncated.json` line 1: is not JSON: EOF while parsing a string"
+    );
+    assert_eq!(
+        error(file("truncated.csv")),
+        "`truncated.csv`: 1 row is not a prompt\n  line 3: has 1 fields, the header has 2"
+    );
+    let parquet = error(file("truncated.parquet"));
+    assert!(
+        parquet.starts_with("`truncated.parquet`: is not a whole Parquet file: "),
+        "{parquet}"
+    );
+}
+
+#[test]
+fn a_wrong_parquet_file_is_told_by_name_or_row() {
+    let malformed = error(file("malformed.parquet"));
+    assert!(
+        malformed.starts_with("`malformed.parquet`: is not a whole Parquet file: "),
+        "{malformed}"
+    );
+    assert_eq!(
+        error(file("bad.parquet")),
+        "`bad.parquet`: 1 row is not a prompt\n  row 2: has no text in `prompt`, `conversations`, `conversation`, `messages` or `text`"
+    );
+}
+
+#[test]
+fn an_empty_file_has_no_prompts() {
+    for name in ["empty.jsonl", "empty.json", "empty.txt"] {
+        assert_eq!(
+            error(file(name)),
+            "prompt set `set` has no prompt left: 0 read"
+        );
+    }
+    assert_eq!(
+        error(file("empty.csv")),
+        "`empty.csv` line 1: no column `prompt`; the columns are "
+    );
+    let parquet = error(file("empty.parquet"));
+    assert!(
+        parquet.starts_with("`empty.parquet`: is not a whole Parquet file: "),
+        "{parquet}"
+    );
+}
+
+#[test]
+fn a_template_makes_a_prompt_of_a_row_and_takes_data_as_data() {
+    let made = |template: &str| {
+        set(Source::File {
+            path: fixture("table.csv"),
+            fields: Fields {
+                template: Some(template.to_owned()),
+                ..Fields::default()
+            },
+            filter: Filter::default(),
+        })
+    };
+    let workload = load(&made("On {{ row.topic }}: {{ row.question }}"));
+    assert_eq!(
+        texts(&workload)[1],
+        "On creative: Write a haiku\nabout rain"
+    );
+    let error = |template: &str| Workload::load(&made(template)).unwrap_err().to_string();
+    assert!(
+        error("{{ row.answer }}").contains("line 2: does not fit the template: "),
+        "{}",
+        error("{{ row.answer }}")
+    );
+    assert!(
+        error("{{ row.").contains("the template is wrong: "),
+        "{}",
+        error("{{ row.")
+    );
+    let data = set(Source::Inline(vec![InlinePrompt {
+        text: "{{ row.question }}".to_owned(),
+        category: None,
+    }]));
+    assert_eq!(texts(&load(&data)), ["{{ row.question }}"]);
+}
+
+#[test]
+fn filters_choose_by_tokens_and_by_text() {
+    let filtered = |filter| {
+        let source = Source::File {
+            path: fixture("lines.jsonl"),
+            fields: Fields::default(),
+            filter,
+        };
+        load(&set(source))
+    };
+    let questions = filtered(Filter {
+        matches: Some(r"\?$".to_owned()),
+        ..Filter::default()
+    });
+    assert_eq!(
+        texts(&questions),
+        ["What is a fjord?", "How deep is the sea?"]
+    );
+    assert_eq!(questions.facts().dropped, [(DropReason::NoMatch, 3)]);
+    let short = filtered(Filter {
+        max_tokens: Some(4),
+        ..Filter::default()
+    });
+    assert_eq!(texts(&short), ["What is a fjord?", "Once upon a time"]);
+}
+
+#[test]
+fn a_category_for_the_whole_set_leaves_those_of_rows() {
+    let workload = load(&PromptSource {
+        category: Some("other".to_owned()),
+        ..set(file("controls.json"))
+    });
+    assert_eq!(
+        workload.categories(),
+        ["code".into(), "math".into(), "other".into()]
+    );
+}
+
 // Made prompts.
 
 fn synthetic(input_tokens: LengthDistribution) -> PromptSource {
@@ -474,6 +641,7 @@ fn synthetic(input_tokens: LengthDistribution) -> PromptSource {
         ..set(Source::Synthetic {
             input_tokens,
             output_tokens: Some(LengthDistribution::Uniform(64, 256)),
+            shared_prefix: None,
         })
     }
 }
@@ -595,12 +763,12 @@ proptest! {
         std::fs::write(&path, &noise).unwrap();
         let from = match ending {
             "yaml" => Source::Categories { path: path.clone(), only: Vec::new() },
-            _ => Source::File { path: path.clone(), fields: Fields::default(), filter: LengthFilter::ANY },
+            _ => Source::File { path: path.clone(), fields: Fields::default(), filter: Filter::default() },
         };
         if let Ok(workload) = Workload::load(&set(from)) {
             prop_assert!(!workload.prompt(0).text.is_empty());
         }
-        let _ = Workload::load(&set(Source::ShareGpt { path: Some(path), filter: LengthFilter::ANY }));
+        let _ = Workload::load(&set(Source::ShareGpt { path: Some(path), filter: Filter::default() }));
     }
 }
 
@@ -647,7 +815,7 @@ fn every_conversation_begins_with_a_human_and_alternates() {
 fn all_conversations_pass_the_sharegpt_filter() {
     let workload = load(&set(Source::ShareGpt {
         path: Some(dataset("conversations.json")),
-        filter: LengthFilter::SHAREGPT,
+        filter: Filter::SHAREGPT,
     }));
     let facts = workload.facts();
     assert_eq!((facts.read, &facts.dropped[..]), (facts.kept, &[][..]));
@@ -658,7 +826,7 @@ fn all_conversations_pass_the_sharegpt_filter() {
 fn the_embedded_set_is_small_and_ready() {
     let workload = load(&set(Source::ShareGpt {
         path: None,
-        filter: LengthFilter::SHAREGPT,
+        filter: Filter::SHAREGPT,
     }));
     let facts = workload.facts();
     assert!(facts.read >= 120, "{} conversations", facts.read);

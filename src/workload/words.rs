@@ -5,6 +5,10 @@
 pub(super) enum Use {
     Measured,
     Warmup,
+    /// A prefix that measured prompts share.
+    Prefix,
+    /// A prefix that warm-up prompts share.
+    WarmupPrefix,
 }
 
 const CONSONANTS: &[u8; 20] = b"bcdfghjklmnpqrstvwxz";
@@ -34,6 +38,8 @@ pub(super) fn unique(salt: u64, ordinal: u64, usage: Use) -> String {
     word.push(match usage {
         Use::Measured => 'n',
         Use::Warmup => 's',
+        Use::Prefix => 'r',
+        Use::WarmupPrefix => 'l',
     });
     capitalised(&word)
 }

@@ -16,6 +16,8 @@ mod truth;
 mod tls;
 mod cli;
 mod scenarios;
+mod traces;
+mod studies;
 mod readme;
 mod saved;
 mod compare;

@@ -7,6 +7,7 @@ use scenario::diagnostic::{Diagnostic, Sources};
 use scenario::plan::describe::{describe, write_arrivals};
 use scenario::plan::{Plan, PlanOptions, plan};
 use scenario::spec;
+use scenario::workload::Library;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plans")
@@ -74,7 +75,7 @@ fn arrivals(plan: &Plan) -> String {
 
 #[test]
 fn plans_are_told_in_full() {
-    for name in ["levels", "stages", "hill", "batch", "matrix"] {
+    for name in ["levels", "stages", "hill", "batch", "matrix", "replay"] {
         let (plan, warnings) = plan_of(&format!("{name}.yaml"), &PlanOptions::default())
             .unwrap_or_else(|found| panic!("{name}: {found}"));
         golden(
@@ -86,7 +87,7 @@ fn plans_are_told_in_full() {
 
 #[test]
 fn mistakes_are_told_all_at_once() {
-    for name in ["matrix", "loads", "prompts", "bounds", "budget"] {
+    for name in ["matrix", "loads", "prompts", "traces", "bounds", "budget"] {
         let found = plan_of(&format!("invalid/{name}.yaml"), &PlanOptions::default())
             .expect_err("the file has mistakes");
         golden(&found, &format!("invalid/{name}.txt"));
@@ -119,7 +120,7 @@ fn every_backend_gets_the_same_arrivals() {
 #[test]
 fn digests_change_only_when_the_load_does() {
     let mut text = String::new();
-    for name in ["levels", "stages", "hill", "batch", "matrix"] {
+    for name in ["levels", "stages", "hill", "batch", "matrix", "replay"] {
         let plan = planned(&format!("{name}.yaml"));
         let _ = writeln!(text, "{name} {}", plan.digest);
         for cell in &plan.cells {
@@ -401,4 +402,57 @@ fn the_presets_of_the_plan_are_those_of_the_simulator() {
         scenario::plan::presets::PRESETS,
         scenario::engine::simulator::PRESET_NAMES
     );
+}
+
+#[test]
+fn a_tokenizer_makes_lengths_exact_and_its_absence_is_told() {
+    let file = |tokenizer: &str| {
+        format!(
+            "version: 1\nbackends: {{ sim: {{ kind: simulator }} }}\n\
+             models: {{ m: {{ id: m{tokenizer} }} }}\n\
+             prompts: {{ p: {{ source: synthetic, input_tokens: {{ zipf: {{ min: 20, max: 90 }} }} }} }}\n\
+             load: {{ l: {{ levels: {{ users: 2, requests: 6, allow_short: true }} }} }}\n"
+        )
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tokenizers/bytes");
+    let named = format!(", tokenizer: {}", folder.display());
+    let exact = plan_of_text(&file(&named), &PlanOptions::default());
+    let tokenizer = exact.cells[0].model.tokenizer.clone().unwrap();
+    for ordinal in 0..50 {
+        let prompt = exact.cells[0].workload.prompt(ordinal);
+        assert_eq!(Some(tokenizer.count(&prompt.text)), prompt.tokens);
+    }
+    let estimated = plan_of_text(&file(""), &PlanOptions::default());
+    assert_ne!(exact.digest, estimated.digest);
+    assert!(
+        !describe(&exact).contains("estimated"),
+        "{}",
+        describe(&exact)
+    );
+    assert!(
+        describe(&estimated).contains("estimated"),
+        "{}",
+        describe(&estimated)
+    );
+}
+
+#[test]
+fn a_tokenizer_that_is_not_at_hand_stops_a_run_and_not_a_check() {
+    let text = "version: 1\nbackends: { e: http://localhost:1 }\n\
+                models: { m: { id: m, tokenizer: owner/name } }\n\
+                load: { l: { levels: { users: 2, requests: 6 } } }\n";
+    let planned = |dry| {
+        let library = Library {
+            offline: true,
+            ..Library::default()
+        };
+        let options = PlanOptions {
+            dry,
+            library,
+            ..PlanOptions::default()
+        };
+        plan_text(Path::new("a.yaml"), text, &options)
+    };
+    assert!(planned(false).unwrap_err().contains("S151"));
+    assert!(planned(true).unwrap().1.contains("L150"));
 }

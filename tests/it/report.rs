@@ -27,7 +27,7 @@ use scenario::units::Moment;
 use scenario::verdict::{
     Counts, Family, MetricStats, Reason, StageMeasurements, State, Value, Verdict,
 };
-use scenario::workload::{InlinePrompt, PromptSource, Source, Workload};
+use scenario::workload::{InlinePrompt, PrefixCache, PromptSource, Source, Workload};
 use snapbox::data::DataFormat;
 
 const FOLDER: &str = "fixtures/reports";
@@ -785,6 +785,8 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
         limit: None,
         seed: 42,
         shuffle: false,
+        category: None,
+        tokenizer: None,
     });
     let second = Duration::from_secs(1);
     let stage = |name: &str, measured, seconds: u64| Stage {
@@ -820,10 +822,12 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
             key: "llama8b".into(),
             id: None,
             served_as: Vec::new(),
+            tokenizer: None,
         }),
         prompts: prompts.into(),
         load: "steady".into(),
         workload: Arc::new(workload.unwrap()),
+        cache: PrefixCache::AsIs,
         request: RequestParameters {
             stream: true,
             max_tokens: 256,
