@@ -118,6 +118,8 @@ pub enum Ending {
     Interrupted,
     /// The request or token budget of `run.budget` was reached.
     Budget,
+    /// The engine that was launched for it ended by itself: how, with its last words.
+    EngineDied(String),
 }
 
 /// What the engine said about itself.
@@ -131,6 +133,12 @@ pub struct EngineFacts {
     pub models: Vec<String>,
     /// Set for everything that the embedded simulator produced.
     pub simulated: bool,
+    /// How it was started, when it was: the command.
+    pub command: Option<String>,
+    /// How long that took: from the start of the process to its first token, or to its answer where no token was asked for.
+    pub cold_start: Option<Duration>,
+    /// Where its output is.
+    pub log: Option<String>,
 }
 
 /// What a request is called on the wire (`x-request-id`) and in `requests.ndjson`, so that it can be found in an engine's log:

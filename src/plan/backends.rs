@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Api, Backend, BackendKind, EngineMetrics, Gpus, HeaderValue, Model, PlanOptions, Tls, presets,
+    Api, Backend, BackendKind, EngineMetrics, Gpus, HeaderValue, Model, PlanOptions, Tls, launch,
+    presets,
 };
 use crate::diagnostic::{Diagnostic, Sources, Spanned, did_you_mean};
 use crate::spec::{
@@ -29,6 +30,7 @@ pub(super) fn models(
             id: None,
             served_as: Vec::new(),
             tokenizer: None,
+            launch_args: Vec::new(),
         }];
     };
     entries
@@ -50,10 +52,20 @@ fn model(
         }
         (served.key.value.to_string(), served.value.value.clone())
     });
+    let served_as = served_as.collect();
+    let launch = entry.value.launch.as_ref();
+    let launch_args = launch.and_then(|launch| launch.args.as_ref());
+    let launch_args = launch_args.into_iter().flatten().map(|args| {
+        if spec.backends.get(&args.key.value).is_none() {
+            found.push(unknown_backend(spec, &args.key));
+        }
+        (args.key.value.to_string(), args.value.clone())
+    });
     Model {
         key: entry.key.value.to_string(),
         id: entry.value.id.as_ref().map(|id| id.value.clone()),
-        served_as: served_as.collect(),
+        served_as,
+        launch_args: launch_args.collect(),
         tokenizer: entry
             .value
             .tokenizer
@@ -96,8 +108,8 @@ fn tokenizer(
 }
 
 fn unknown_backend(spec: &ScenarioSpec, key: &Spanned<Id>) -> Diagnostic {
-    let error = Diagnostic::error("S063", format!("there is no backend `{}`", key.value))
-        .at(key.span, "served where?");
+    let error =
+        Diagnostic::error("S063", format!("there is no backend `{}`", key.value)).at(key.span, "");
     match did_you_mean(&key.value, spec.backends.names()) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None => error,
@@ -117,7 +129,7 @@ pub(super) fn backend(
     if let Some(preset) = &spec.preset {
         check_preset(preset, found);
     }
-    if kind != BackendKind::Simulator && spec.url.is_none() {
+    if kind != BackendKind::Simulator && spec.url.is_none() && spec.launch.is_none() {
         found.push(
             Diagnostic::error(
                 "S056",
@@ -125,7 +137,7 @@ pub(super) fn backend(
             )
             .at(entry.key.span, "")
             .help(format!(
-                "write `{}: {{ kind: {}, url: http://localhost:8000 }}`",
+                "write `{}: {{ kind: {}, url: http://localhost:8000 }}`, or `launch: {{}}` to have it started",
                 entry.key.value,
                 kind.name()
             )),
@@ -140,7 +152,10 @@ pub(super) fn backend(
         preset: Some(preset(spec, kind, model)),
         tls: Tls::default(),
         optional: false,
-        ready_timeout: READY,
+        ready: launch::ready(spec, kind, READY),
+        launch: None,
+        up: Vec::new(),
+        down: Vec::new(),
         metrics: EngineMetrics::Auto,
         gpus: Gpus::Auto,
     };
@@ -157,11 +172,9 @@ pub(super) fn backend(
             .optional
             .as_ref()
             .is_some_and(|optional| optional.value),
-        ready_timeout: spec
-            .ready
-            .as_ref()
-            .and_then(|ready| ready.timeout.as_ref())
-            .map_or(READY, |timeout| timeout.value),
+        launch: launch::launch(entry, kind, model, sources, found),
+        up: spec.up.as_ref().map(launch::words).unwrap_or_default(),
+        down: spec.down.as_ref().map(launch::words).unwrap_or_default(),
         metrics: metrics(spec),
         gpus: gpus(spec),
         ..simulated

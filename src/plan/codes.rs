@@ -64,6 +64,11 @@ pub const CODES: &[(&str, &str)] = &[
         "states of the prefix cache, and nothing to be cached",
     ),
     ("S154", "a load that plays something that is no trace"),
+    (
+        "S072",
+        "a launched engine of a kind whose command is not known",
+    ),
+    ("S073", "a launched engine that is not told its port"),
     ("L003", "a percentile with too few samples to be sure of it"),
     ("L036", "an exclusion that excludes nothing"),
     ("L037", "a key that has no effect in this load"),

@@ -9,7 +9,7 @@ use super::prompts::LoadedSet;
 use super::{
     Api, Backend, BackendKind, BaselinePlan, Cell, Fingerprint, GoodputBound, Guard, Guards, Level,
     Model, Plan, Planned, RateForm, RunLimits, Schedule, TelemetryPlan, backends, describe, digest,
-    prompts, requests, samples, slos,
+    launch, prompts, requests, samples, slos,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{
@@ -225,6 +225,8 @@ impl<'a> Resolver<'a> {
             notes,
         } = slos::compile(spec, &cells, &deselected, self.repeats);
         found.extend(in_slos);
+        let launched = cells.iter().any(|cell| cell.backend.launch.is_some());
+        let between = run.and_then(|run| run.between.as_ref());
         Plan {
             name: spec
                 .name
@@ -241,13 +243,19 @@ impl<'a> Resolver<'a> {
             order: order(
                 &cells,
                 self.repeats,
-                written_order.unwrap_or(RunOrder::Rotate),
+                // Turns would start a launched engine anew for each cell.
+                written_order.unwrap_or(if launched {
+                    RunOrder::Listed
+                } else {
+                    RunOrder::Rotate
+                }),
                 self.seed,
             ),
             slos,
             cells,
             deselected,
             telemetry: self.telemetry(),
+            between: between.into_iter().flatten().map(launch::words).collect(),
             limits: run.map(limits).unwrap_or_default(),
             smoke: self.options.smoke,
             baseline: self.baseline(),

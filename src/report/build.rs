@@ -187,6 +187,11 @@ fn engines(inputs: &Inputs) -> Vec<Engine> {
             models: facts.map(|facts| facts.models.clone()).unwrap_or_default(),
             simulated: kind == plan::BackendKind::Simulator
                 || facts.is_some_and(|facts| facts.simulated),
+            command: facts.and_then(|facts| facts.command.clone()),
+            cold_start_s: facts
+                .and_then(|facts| facts.cold_start)
+                .map(|cold| (cold.as_secs_f64() * 1000.0).round() / 1000.0),
+            log: facts.and_then(|facts| facts.log.clone()),
         });
     }
     engines
@@ -232,6 +237,7 @@ fn cell_run_of(run: &CellResult, order: u32) -> CellRun {
                     CellStatus::Budget,
                     Some("the budget of the run was reached".to_owned()),
                 ),
+                Ending::EngineDied(text) => (CellStatus::EngineDied, Some(text.clone())),
             };
             CellRun {
                 repeat: seen.repeat,

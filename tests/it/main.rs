@@ -10,6 +10,8 @@ mod report;
 mod plan;
 mod tool;
 mod run;
+mod engines;
+mod containers;
 mod chaos;
 #[cfg(target_os = "linux")]
 mod truth;

@@ -36,6 +36,8 @@ impl Dialect {
             BackendKind::TensorrtLlm
             | BackendKind::Friendli
             | BackendKind::LlamaCpp
+            | BackendKind::Ollama
+            | BackendKind::Transformers
             | BackendKind::Openai => false,
         }
     }
