@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hyper::header::HeaderMap;
 
-use super::dialect::{Dialect, Shape, Usage, read_answer};
+use super::dialect::{Dialect, EventFacts, Shape, Usage};
 use super::exchange::{Exchange, PreparedRequest};
 use crate::observation::{
     EventRecorder, LagHistogram, Outcome, Phase, StampSource, TokenSource, Tokens,
@@ -63,7 +63,7 @@ impl HttpTarget {
         let mut bytes = Vec::with_capacity(512 + body.len());
         bytes.extend_from_slice(b"POST ");
         bytes.extend_from_slice(self.endpoint.prefix.as_bytes());
-        bytes.extend_from_slice(self.dialect.path().as_bytes());
+        bytes.extend_from_slice(self.dialect.path(stream).as_bytes());
         bytes.extend_from_slice(b" HTTP/1.1\r\n");
         let mut header = |name: &str, value: &[u8]| {
             bytes.extend_from_slice(name.as_bytes());
@@ -164,13 +164,18 @@ impl Lane {
         facts: Rc<RefCell<LaneFacts>>,
     ) -> Lane {
         let limits = target.timeouts;
+        let sse = if target.dialect.is_lines() {
+            SseParser::of_lines()
+        } else {
+            SseParser::default()
+        };
         Lane {
             limits,
             target,
             reactor,
             connection: None,
             stamps: Rc::new(Stamps::default),
-            sse: SseParser::default(),
+            sse,
             progress: Progress::default(),
             facts,
         }
@@ -275,6 +280,7 @@ impl Lane {
             sse.reset();
             let attempt = Attempt {
                 reactor,
+                dialect: target.dialect,
                 live,
                 limits,
                 progress: &mut *progress,
@@ -294,6 +300,7 @@ impl Lane {
 
     /// Reads what has come of a stream, event by event, until it ends.
     fn poll_stream(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
+        let dialect = self.target.dialect;
         let Lane {
             connection: Some(live),
             reactor,
@@ -314,7 +321,7 @@ impl Lane {
                     note_read(stamps, facts);
                 }
                 progress.bytes += piece.len() as u64;
-                let fed = sse.feed(piece, |data| progress.event(data, stamps, facts));
+                let fed = sse.feed(piece, |data| progress.event(dialect, data, stamps, facts));
                 too_large = too_large.or(fed.err());
             });
             if let Some(error) = too_large {
@@ -325,6 +332,7 @@ impl Lane {
                 Poll::Ready(Ok(Flow::More)) => {}
                 Poll::Ready(Ok(Flow::End)) => {
                     progress.ended(live.stamps());
+                    progress.done |= dialect.ends_with_the_body() && progress.seen > 0;
                     return Poll::Ready(progress.outcome());
                 }
                 Poll::Ready(Err(error)) => {
@@ -397,6 +405,7 @@ enum Attempted {
 /// One attempt to get an answer on one connection.
 struct Attempt<'a> {
     reactor: &'a Reactor,
+    dialect: Dialect,
     live: &'a mut Connection,
     limits: &'a Timeouts,
     progress: &'a mut Progress,
@@ -458,7 +467,7 @@ impl Attempt<'_> {
         }
         self.note_read();
         self.progress
-            .answer(&whole, self.live.stamps(), stream_was_asked)
+            .answer(self.dialect, &whole, self.live.stamps(), stream_was_asked)
     }
 
     async fn refusal(&mut self, head: Head) -> Outcome {
@@ -580,7 +589,13 @@ impl Progress {
         }
     }
 
-    fn event(&mut self, data: &[u8], stamps: &Stamps, facts: &RefCell<LaneFacts>) {
+    fn event(
+        &mut self,
+        dialect: Dialect,
+        data: &[u8],
+        stamps: &Stamps,
+        facts: &RefCell<LaneFacts>,
+    ) {
         let at = stamps.received();
         self.first_event.get_or_insert(at);
         self.last_read = Some(at);
@@ -589,7 +604,7 @@ impl Progress {
             self.finished.get_or_insert(at);
             return;
         }
-        let read = match self.shape.read(data) {
+        let read = match self.read(dialect, data) {
             Ok(read) => read,
             Err(error) => {
                 let start = String::from_utf8_lossy(&data[..data.len().min(200)]).into_owned();
@@ -614,6 +629,19 @@ impl Progress {
                 self.first_content.get_or_insert(at);
             }
             self.output(at, told, stamps, facts);
+        }
+    }
+
+    /// What an event says: nearly always in a language whose events look like those before.
+    fn read<'d>(
+        &mut self,
+        dialect: Dialect,
+        data: &'d [u8],
+    ) -> Result<EventFacts<'d>, serde_json::Error> {
+        if dialect.is_openai() {
+            self.shape.read(data)
+        } else {
+            dialect.read_event(data)
         }
     }
 
@@ -654,9 +682,15 @@ impl Progress {
     }
 
     /// An answer that is no stream: its tokens came at its end, and no first token was seen.
-    fn answer(&mut self, body: &[u8], stamps: &Stamps, stream_was_asked: bool) -> Outcome {
+    fn answer(
+        &mut self,
+        dialect: Dialect,
+        body: &[u8],
+        stamps: &Stamps,
+        stream_was_asked: bool,
+    ) -> Outcome {
         self.ended(stamps);
-        let read = match read_answer(body) {
+        let read = match dialect.read_answer(body) {
             Ok(read) => read,
             Err(error) => return Outcome::Malformed(error.to_string()),
         };

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Api, Backend, BackendKind, EngineMetrics, Gpus, HeaderValue, Model, PlanOptions, Tls, launch,
-    presets,
+    Api, Backend, BackendKind, EngineMetrics, Gpus, HeaderValue, Model, PlanOptions,
+    RequestParameters, Tls, launch, presets,
 };
 use crate::diagnostic::{Diagnostic, Sources, Spanned, did_you_mean};
 use crate::spec::{
@@ -147,12 +147,12 @@ pub(super) fn backend(
         id: entry.key.value.to_string(),
         kind: BackendKind::Simulator,
         url: None,
-        api: api(spec),
+        api: simulated_api(api(spec)),
         headers: Vec::new(),
         preset: Some(preset(spec, kind, model)),
         tls: Tls::default(),
         optional: false,
-        ready: launch::ready(spec, kind, READY),
+        ready: launch::ready(spec, kind, api(spec), READY),
         launch: None,
         up: Vec::new(),
         down: Vec::new(),
@@ -164,6 +164,7 @@ pub(super) fn backend(
     }
     Backend {
         kind,
+        api: api(spec),
         url: spec.url.as_ref().map(|url| url.value.to_string()),
         headers: headers(spec),
         preset: spec.preset.as_ref().map(|preset| preset.value.clone()),
@@ -184,6 +185,17 @@ pub(super) fn backend(
 /// What this version knows of and cannot do, once for each backend.
 pub(super) fn check(entry: &Entry<BackendSpec>, found: &mut Vec<Diagnostic>) {
     let spec = &entry.value;
+    if let Some(written) = spec
+        .api
+        .as_ref()
+        .filter(|_| kind(entry) == BackendKind::Simulator && simulated_api(api(spec)) != api(spec))
+    {
+        found.push(
+            Diagnostic::error("S062", "the simulator does not speak this API yet")
+                .at(written.span, "")
+                .help("it speaks `chat` and `completions`"),
+        );
+    }
     if let Some(gpus) = spec
         .gpus
         .as_ref()
@@ -233,7 +245,61 @@ pub(super) fn kind(entry: &Entry<BackendSpec>) -> BackendKind {
 fn api(spec: &BackendSpec) -> Api {
     match spec.api.as_ref().map(|api| api.value) {
         Some(spec::Api::Completions) => Api::Completions,
+        Some(spec::Api::Responses) => Api::Responses,
+        Some(spec::Api::Messages) => Api::Messages,
+        Some(spec::Api::Generate) => Api::Generate,
+        Some(spec::Api::Triton) => Api::Triton,
+        Some(spec::Api::Tgi) => Api::Tgi,
+        Some(spec::Api::Ollama) => Api::Ollama,
         Some(spec::Api::Chat) | None => Api::Chat,
+    }
+}
+
+/// The simulator speaks the two oldest languages; the others are played in chat.
+fn simulated_api(api: Api) -> Api {
+    match api {
+        Api::Completions => Api::Completions,
+        Api::Chat
+        | Api::Responses
+        | Api::Messages
+        | Api::Generate
+        | Api::Triton
+        | Api::Tgi
+        | Api::Ollama => Api::Chat,
+    }
+}
+
+/// What is asked of the engine and cannot be said in its language.
+pub(super) fn check_request(
+    entry: &Entry<BackendSpec>,
+    request: &RequestParameters,
+    found: &mut Vec<Diagnostic>,
+) {
+    let api = api(&entry.value);
+    let asked = [
+        ("top_k", request.top_k.is_some()),
+        ("seed", request.seed.is_some()),
+        ("stop", !request.stop.is_empty()),
+    ];
+    let lacks: &[&str] = match api {
+        Api::Responses => &["top_k", "seed", "stop"],
+        Api::Messages => &["seed"],
+        Api::Chat | Api::Completions | Api::Generate | Api::Triton | Api::Tgi | Api::Ollama => &[],
+    };
+    for (name, _) in asked
+        .iter()
+        .filter(|(name, asked)| *asked && lacks.contains(name))
+    {
+        let place = entry
+            .value
+            .api
+            .as_ref()
+            .map_or(entry.key.span, |api| api.span);
+        found.push(
+            Diagnostic::error("S074", format!("the API `{}` has no `{name}`", api.name()))
+                .at(place, format!("`{name}` is asked of this backend"))
+                .help("leave it out there, or speak `api: chat`"),
+        );
     }
 }
 

@@ -69,6 +69,10 @@ pub const CODES: &[(&str, &str)] = &[
         "a launched engine of a kind whose command is not known",
     ),
     ("S073", "a launched engine that is not told its port"),
+    (
+        "S074",
+        "a request that cannot be put in the words of the backend's API",
+    ),
     ("L003", "a percentile with too few samples to be sure of it"),
     ("L036", "an exclusion that excludes nothing"),
     ("L037", "a key that has no effect in this load"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{BackendKind, HeaderValue, Model};
+use super::{Api, BackendKind, HeaderValue, Model};
 use crate::diagnostic::{Diagnostic, Sources, Spanned};
 use crate::spec::{
     ArgsSpec, BackendSpec, CommandSpec, ContainerEngine, DockerSpec, Entry, HeaderSpec, JsonMap,
@@ -254,7 +254,12 @@ pub(super) fn launch(
 }
 
 /// When the backend of an entry counts as ready.
-pub(super) fn ready(spec: &BackendSpec, kind: BackendKind, attached: Duration) -> ReadyRule {
+pub(super) fn ready(
+    spec: &BackendSpec,
+    kind: BackendKind,
+    api: Api,
+    attached: Duration,
+) -> ReadyRule {
     let launched = spec.launch.is_some();
     let known = known(kind).filter(|_| launched);
     let written = spec.ready.as_ref();
@@ -262,7 +267,9 @@ pub(super) fn ready(spec: &BackendSpec, kind: BackendKind, attached: Duration) -
         path: written
             .and_then(|ready| ready.path.as_ref())
             .map(|path| path.value.clone())
-            .or_else(|| known.as_ref().map(|known| known.health.to_owned())),
+            .or_else(|| known.as_ref().map(|known| known.health.to_owned()))
+            // Triton has neither a list of models nor a page for people.
+            .or_else(|| (api == Api::Triton).then(|| "/v2/health/ready".to_owned())),
         status: written
             .and_then(|ready| ready.status.as_ref())
             .and_then(|status| u16::try_from(status.value).ok())

@@ -229,6 +229,34 @@ pub enum Api {
     Chat,
     /// `/v1/completions`.
     Completions,
+    /// `/v1/responses`.
+    Responses,
+    /// `/v1/messages`, Anthropic's.
+    Messages,
+    /// `/generate`, SGLang's own.
+    Generate,
+    /// `/v2/models/MODEL/generate_stream`, Triton's.
+    Triton,
+    /// `/generate_stream`, TGI's own.
+    Tgi,
+    /// `/api/chat`, Ollama's own.
+    Ollama,
+}
+
+impl Api {
+    /// The name written in scenario files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Api::Chat => "chat",
+            Api::Completions => "completions",
+            Api::Responses => "responses",
+            Api::Messages => "messages",
+            Api::Generate => "generate",
+            Api::Triton => "triton",
+            Api::Tgi => "tgi",
+            Api::Ollama => "ollama",
+        }
+    }
 }
 
 /// A header's value: literal, or read from the environment when the run starts. Never printed.

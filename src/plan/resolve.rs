@@ -668,6 +668,9 @@ impl<'a> Resolver<'a> {
         if self.options.smoke {
             requests::shorten(&mut request);
         }
+        if !self.options.simulate {
+            backends::check_request(backend_entry, &request, found);
+        }
         let context = LoadContext {
             prompts: set.workload.measured(),
             replay,

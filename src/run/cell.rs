@@ -64,8 +64,8 @@ pub(super) fn run(
         clock,
     );
     let target = Arc::new(HttpTarget {
-        endpoint: ready.endpoint.clone(),
-        headers: ready.headers.clone(),
+        endpoint: dialect.endpoint(&ready.endpoint, &ready.model),
+        headers: dialect.headers(&ready.headers),
         dialect,
         timeouts: cell.request.timeouts,
     });

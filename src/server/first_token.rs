@@ -49,8 +49,8 @@ pub(super) fn first_token(backend: &Backend, ready: &Ready, until: Instant) -> R
     };
     let template = BodyTemplate::new(dialect, &ready.model, &parameters);
     let target = HttpTarget {
-        endpoint: ready.endpoint.clone(),
-        headers: ready.headers.clone(),
+        endpoint: dialect.endpoint(&ready.endpoint, &ready.model),
+        headers: dialect.headers(&ready.headers),
         dialect,
         timeouts: parameters.timeouts,
     };

@@ -167,7 +167,7 @@ async fn ask(
     if let Some(path) = &rule.path {
         page(written, path, rule.status, headers).await?;
     }
-    let (endpoint, models) = look(written, headers, rule.path.is_some()).await?;
+    let (endpoint, models) = look(written, headers, rule.path.is_some(), backend.kind).await?;
     let (version, says_simulated) = version(&endpoint, headers).await;
     let found = Found {
         endpoint,
@@ -243,6 +243,7 @@ async fn look(
     written: &Endpoint,
     headers: &HeaderMap,
     page_is_fine: bool,
+    kind: BackendKind,
 ) -> Result<(Endpoint, Vec<String>), Problem> {
     let with_version = written.with_prefix(format!("{}/v1", written.prefix));
     let candidates = if written.prefix.ends_with("/v1") {
@@ -272,7 +273,8 @@ async fn look(
             status => missing = Some((endpoint, status)),
         }
     }
-    if page_is_fine {
+    // A hosted service has neither page.
+    if page_is_fine || kind == BackendKind::Friendli {
         return Ok((candidates[0].clone(), Vec::new()));
     }
     let root = written.with_prefix(written.prefix.trim_end_matches("/v1"));

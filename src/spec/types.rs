@@ -157,6 +157,18 @@ words! {
         Chat = "chat",
         /// `/v1/completions`.
         Completions = "completions",
+        /// `/v1/responses`, OpenAI's newer one.
+        Responses = "responses",
+        /// `/v1/messages`, Anthropic's; vLLM, SGLang and llama.cpp have it, too.
+        Messages = "messages",
+        /// `/generate`, SGLang's own.
+        Generate = "generate",
+        /// `/v2/models/MODEL/generate_stream`, Triton's, before TensorRT-LLM's backend.
+        Triton = "triton",
+        /// `/generate_stream`, TGI's own.
+        Tgi = "tgi",
+        /// `/api/chat`, Ollama's own.
+        Ollama = "ollama",
     }
 }
 
