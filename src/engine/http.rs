@@ -12,6 +12,7 @@ use hyper::header::HeaderMap;
 
 use super::dialect::{Dialect, EventFacts, Shape, Usage};
 use super::exchange::{Exchange, PreparedRequest};
+use super::offline::{Adapter, Reply};
 use crate::observation::{
     EventRecorder, LagHistogram, Outcome, Phase, StampSource, TokenSource, Tokens,
 };
@@ -39,11 +40,19 @@ pub struct HttpTarget {
     pub dialect: Dialect,
     /// Time limits.
     pub timeouts: Timeouts,
+    /// An engine in a child process, in place of the server.
+    pub offline: Option<Arc<Adapter>>,
 }
 
 impl HttpTarget {
     /// A request with this body, written out whole; `id` is what it is called in the engine's logs (`x-request-id`).
     pub fn prepare(&self, body: &[u8], stream: bool, id: &str) -> PreparedRequest {
+        if self.offline.is_some() {
+            return PreparedRequest {
+                bytes: body.to_vec().into(),
+                stream,
+            };
+        }
         let authority = self.endpoint.authority();
         let accept = if stream {
             "text/event-stream"
@@ -192,6 +201,9 @@ impl Lane {
     /// # Errors
     /// See [`OpenError`]; the first request will try again.
     pub async fn open(&mut self) -> Result<(), OpenError> {
+        if self.target.offline.is_some() {
+            return Ok(());
+        }
         if !self.connection.as_mut().is_some_and(Connection::is_usable) {
             self.connection = None;
             let opened = Connection::open(
@@ -220,7 +232,10 @@ impl Lane {
         self.limits = limits(self.target.timeouts, request.stream);
         // The many small steps of a stream go past the large futures that its beginning needs: what they touch in memory is
         // little and close together.
-        let begin: Pin<Box<dyn Future<Output = Begun> + '_>> = Box::pin(self.begin(request));
+        let begin: Pin<Box<dyn Future<Output = Begun> + '_>> = match self.target.offline.clone() {
+            Some(adapter) => Box::pin(self.ask(adapter, request)),
+            None => Box::pin(self.begin(request)),
+        };
         let outcome = match begin.await {
             Begun::Stream => poll_fn(|context| self.poll_stream(context)).await,
             Begun::Ended(outcome) => outcome,
@@ -243,6 +258,40 @@ impl Lane {
             Outcome::Cut
         };
         self.progress.end(outcome, at)
+    }
+
+    /// Has an adapter answer the request.
+    async fn ask(&mut self, adapter: Arc<Adapter>, request: &PreparedRequest) -> Begun {
+        let Lane {
+            reactor,
+            progress,
+            facts,
+            limits,
+            ..
+        } = self;
+        let clock = reactor.clock().clock();
+        let mut asked = adapter.generate(&request.bytes);
+        progress.written = Some(clock.now());
+        loop {
+            let (deadline, phase) = progress.deadline(limits);
+            let reply = reactor.before(deadline, asked.replies.recv()).await;
+            return Begun::Ended(match reply {
+                None => Outcome::TimedOut(phase),
+                Some(None) => Outcome::Reset("the adapter is gone".to_owned()),
+                Some(Some(Reply::Failed(text))) => Outcome::ErrorEvent(text),
+                Some(Some(Reply::Output { at, tokens, text })) => {
+                    progress.told_output(clock.moment(at).max(progress.dispatched), tokens, text);
+                    facts.borrow_mut().output_events += 1;
+                    continue;
+                }
+                Some(Some(Reply::Done { at, reason, usage })) => {
+                    progress.finished = Some(clock.moment(at).max(progress.dispatched));
+                    progress.usage = Some(usage);
+                    progress.finish_reason = Some(reason.as_deref().unwrap_or("unknown").into());
+                    progress.outcome()
+                }
+            });
+        }
     }
 
     /// Gets a connection and the head of an answer, and the whole of an answer that is no stream.
@@ -581,6 +630,20 @@ impl Progress {
         self.last_read = Some(stamps.received());
         self.written = (stamps.written() >= self.dispatched).then(|| stamps.written());
         self.status = Some(status);
+    }
+
+    /// Output that somebody tells of with its own instant.
+    fn told_output(&mut self, at: Moment, tokens: Option<u32>, text: bool) {
+        self.first_event.get_or_insert(at);
+        self.last_read = Some(at);
+        self.first_token.get_or_insert(at);
+        self.last_token = Some(at);
+        if text {
+            self.first_content.get_or_insert(at);
+        }
+        self.events.push(at, tokens.unwrap_or(1), false);
+        self.event_tokens += u64::from(tokens.unwrap_or(1));
+        self.untold += u64::from(tokens.is_none());
     }
 
     fn ended(&mut self, stamps: &Stamps) {

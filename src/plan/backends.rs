@@ -9,8 +9,8 @@ use super::{
 };
 use crate::diagnostic::{Diagnostic, Sources, Spanned, did_you_mean};
 use crate::spec::{
-    self, BackendSpec, EngineMetricsSpec, Entry, GpusSpec, HeaderSpec, Id, ModelSpec, Proxy,
-    ScenarioSpec,
+    self, BackendSpec, EngineMetricsSpec, Entry, GpusSpec, HeaderSpec, Id, Interface, ModelSpec,
+    Proxy, ScenarioSpec,
 };
 use crate::workload::{Tokenizer, WorkloadError};
 
@@ -129,7 +129,11 @@ pub(super) fn backend(
     if let Some(preset) = &spec.preset {
         check_preset(preset, found);
     }
-    if kind != BackendKind::Simulator && spec.url.is_none() && spec.launch.is_none() {
+    if kind != BackendKind::Simulator
+        && spec.url.is_none()
+        && spec.launch.is_none()
+        && !is_offline(spec)
+    {
         found.push(
             Diagnostic::error(
                 "S056",
@@ -242,7 +246,17 @@ pub(super) fn kind(entry: &Entry<BackendSpec>) -> BackendKind {
         )
 }
 
+/// Whether the engine is driven inside of a child process.
+pub(super) fn is_offline(spec: &BackendSpec) -> bool {
+    spec.interface
+        .as_ref()
+        .is_some_and(|interface| interface.value == Interface::Offline)
+}
+
 fn api(spec: &BackendSpec) -> Api {
+    if is_offline(spec) {
+        return Api::Offline;
+    }
     match spec.api.as_ref().map(|api| api.value) {
         Some(spec::Api::Completions) => Api::Completions,
         Some(spec::Api::Responses) => Api::Responses,
@@ -265,7 +279,8 @@ fn simulated_api(api: Api) -> Api {
         | Api::Generate
         | Api::Triton
         | Api::Tgi
-        | Api::Ollama => Api::Chat,
+        | Api::Ollama
+        | Api::Offline => Api::Chat,
     }
 }
 
@@ -284,7 +299,13 @@ pub(super) fn check_request(
     let lacks: &[&str] = match api {
         Api::Responses => &["top_k", "seed", "stop"],
         Api::Messages => &["seed"],
-        Api::Chat | Api::Completions | Api::Generate | Api::Triton | Api::Tgi | Api::Ollama => &[],
+        Api::Chat
+        | Api::Completions
+        | Api::Generate
+        | Api::Triton
+        | Api::Tgi
+        | Api::Ollama
+        | Api::Offline => &[],
     };
     for (name, _) in asked
         .iter()

@@ -73,6 +73,11 @@ pub const CODES: &[(&str, &str)] = &[
         "S074",
         "a request that cannot be put in the words of the backend's API",
     ),
+    ("S075", "arguments of an adapter that have no names"),
+    (
+        "S076",
+        "engines with and without a server in one scenario, which does not say that it is meant",
+    ),
     ("L003", "a percentile with too few samples to be sure of it"),
     ("L036", "an exclusion that excludes nothing"),
     ("L037", "a key that has no effect in this load"),

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Api, BackendKind, HeaderValue, Model};
+use super::{Api, BackendKind, HeaderValue, Model, OfflineMode};
 use crate::diagnostic::{Diagnostic, Sources, Spanned};
 use crate::spec::{
     ArgsSpec, BackendSpec, CommandSpec, ContainerEngine, DockerSpec, Entry, HeaderSpec, JsonMap,
-    LaunchSpec,
+    LaunchSpec, Mode,
 };
 
 pub use crate::spec::{Lifetime, PortSpec as Port, StopSignal};
@@ -54,7 +54,21 @@ pub struct Launch {
     pub grace: Duration,
     /// A command that runs in every case when it has ended.
     pub after: Vec<String>,
+    /// The engine lives in this child, an adapter, and has no server.
+    pub offline: Option<Offline>,
 }
+
+/// How an adapter is asked to load its engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offline {
+    /// How it works.
+    pub mode: OfflineMode,
+    /// Arguments of the engine, as a JSON object.
+    pub args: serde_json::Value,
+}
+
+/// Stands for the folder of the adapters that come with this program.
+pub const ADAPTERS: &str = "{adapters}";
 
 /// When a backend counts as ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +197,9 @@ pub(super) fn launch(
     sources: &Sources,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Launch> {
+    if super::backends::is_offline(&entry.value) {
+        return offline(entry, kind, model, sources, found);
+    }
     let spec = entry.value.launch.as_ref()?;
     let known = known(kind);
     if known.is_none() && command_of(spec).is_none() {
@@ -196,16 +213,6 @@ pub(super) fn launch(
         );
         return None;
     }
-    let path = |path: &Spanned<PathBuf>| sources.directory(path.span.source).join(&path.value);
-    let python = spec.python.as_ref().map(|python| {
-        // A bare name is looked for on the PATH, `~` is the home of who runs it.
-        if python.value.starts_with("~") || python.value.components().count() == 1 {
-            python.value.clone()
-        } else {
-            path(python)
-        }
-    });
-    let stop = entry.value.stop.as_ref();
     let started = Started {
         entry,
         spec,
@@ -235,6 +242,103 @@ pub(super) fn launch(
     Some(Launch {
         words,
         env,
+        after,
+        ..around(entry, spec, sources)
+    })
+}
+
+/// The adapter of an engine without a server.
+fn offline(
+    entry: &Entry<BackendSpec>,
+    kind: BackendKind,
+    model: Option<&Model>,
+    sources: &Sources,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Launch> {
+    let nothing = LaunchSpec::default();
+    let spec = entry.value.launch.as_ref().unwrap_or(&nothing);
+    let file = match kind {
+        BackendKind::Vllm => Some("vllm_adapter.py"),
+        BackendKind::Sglang => Some("sglang_adapter.py"),
+        BackendKind::TensorrtLlm => Some("tensorrt_llm_adapter.py"),
+        BackendKind::Friendli
+        | BackendKind::LlamaCpp
+        | BackendKind::Ollama
+        | BackendKind::Transformers
+        | BackendKind::Openai
+        | BackendKind::Simulator => None,
+    };
+    let words = match (&spec.command, file) {
+        (Some(command), _) => words(command),
+        (None, Some(file)) => vec!["python3".to_owned(), format!("{ADAPTERS}/{file}")],
+        (None, None) => {
+            found.push(
+                Diagnostic::error(
+                    "S072",
+                    format!("no adapter for an engine of kind `{}` is known", kind.name()),
+                )
+                .at(entry.key.span, "its `launch` names no command")
+                .help("write `launch: { command: [python3, my_adapter.py] }`; adapters/README.md tells how it speaks"),
+            );
+            return None;
+        }
+    };
+    let started = Started {
+        entry,
+        spec,
+        kind,
+        known: None,
+        model,
+    };
+    let mut args = JsonMap::new();
+    for given in spec.args.iter().chain(started.model_args()) {
+        match given {
+            ArgsSpec::Named(map) => args.extend(map.clone()),
+            ArgsSpec::Words(words) => {
+                let place = words.first().map_or(entry.key.span, |word| word.span);
+                found.push(
+                    Diagnostic::error("S075", "an adapter takes its arguments by name")
+                        .at(place, "")
+                        .help("write `args: { max_model_len: 4096 }`"),
+                );
+            }
+        }
+    }
+    // A removed argument is not one that is null.
+    args.retain(|_, value| !value.is_null());
+    let mode = entry.value.mode.as_ref().map(|mode| mode.value);
+    Some(Launch {
+        words: words
+            .iter()
+            .map(|word| started.filled(word, "", PORT))
+            .collect(),
+        env: started.directly().1,
+        offline: Some(Offline {
+            mode: match mode {
+                Some(Mode::Generate) => OfflineMode::Generate,
+                Some(Mode::Stream) | None => OfflineMode::Stream,
+            },
+            args: Value::Object(args),
+        }),
+        ..around(entry, spec, sources)
+    })
+}
+
+/// What is said around the command.
+fn around(entry: &Entry<BackendSpec>, spec: &LaunchSpec, sources: &Sources) -> Launch {
+    let path = |path: &Spanned<PathBuf>| sources.directory(path.span.source).join(&path.value);
+    let python = spec.python.as_ref().map(|python| {
+        // A bare name is looked for on the PATH, `~` is the home of who runs it.
+        if python.value.starts_with("~") || python.value.components().count() == 1 {
+            python.value.clone()
+        } else {
+            path(python)
+        }
+    });
+    let stop = entry.value.stop.as_ref();
+    Launch {
+        words: Vec::new(),
+        env: Vec::new(),
         cwd: spec.cwd.as_ref().map(path),
         python,
         log: spec.log.as_ref().map(path),
@@ -249,8 +353,9 @@ pub(super) fn launch(
         grace: stop
             .and_then(|stop| stop.grace.as_ref())
             .map_or(GRACE, |grace| grace.value),
-        after,
-    })
+        after: Vec::new(),
+        offline: None,
+    }
 }
 
 /// When the backend of an entry counts as ready.
@@ -260,7 +365,7 @@ pub(super) fn ready(
     api: Api,
     attached: Duration,
 ) -> ReadyRule {
-    let launched = spec.launch.is_some();
+    let launched = spec.launch.is_some() || super::backends::is_offline(spec);
     let known = known(kind).filter(|_| launched);
     let written = spec.ready.as_ref();
     ReadyRule {

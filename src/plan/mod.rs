@@ -26,7 +26,7 @@ pub use crate::spec::{Absence, Fingerprint};
 pub use arrivals::{
     Arrival, ArrivalCurve, Arrivals, Process, RampShape, RateForm, RatePiece, load_seed,
 };
-pub use launch::{Launch, Lifetime, Port, ReadyRule, StopSignal};
+pub use launch::{Launch, Lifetime, Offline, Port, ReadyRule, StopSignal};
 pub use resolve::{PlanOptions, distinct, mistakes, plan};
 pub use users::{UserChange, UserChanges, UserCurve, UserExtent, UserPiece};
 
@@ -241,6 +241,27 @@ pub enum Api {
     Tgi,
     /// `/api/chat`, Ollama's own.
     Ollama,
+    /// JSON lines to an adapter that holds the engine.
+    Offline,
+}
+
+/// How an engine inside of an adapter works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfflineMode {
+    /// Each request streams, and joins the batch that runs.
+    Stream,
+    /// Requests that come together are one batch, answered as a whole.
+    Generate,
+}
+
+impl OfflineMode {
+    /// The name written in scenario files and in the protocol.
+    pub fn name(self) -> &'static str {
+        match self {
+            OfflineMode::Stream => "stream",
+            OfflineMode::Generate => "generate",
+        }
+    }
 }
 
 impl Api {
@@ -255,6 +276,7 @@ impl Api {
             Api::Triton => "triton",
             Api::Tgi => "tgi",
             Api::Ollama => "ollama",
+            Api::Offline => "offline",
         }
     }
 }

@@ -191,6 +191,7 @@ impl<'a> Resolver<'a> {
             found.extend(slos::misspelt(self.spec));
             return None;
         }
+        self.check_interfaces(&cells, found);
         for cell in &mut cells {
             self.give_slices(cell, found);
             cell.digest = digest::cell(cell, self.seed);
@@ -373,6 +374,34 @@ impl<'a> Resolver<'a> {
                 None => warning,
             });
         }
+    }
+
+    /// An engine without a server saves what HTTP costs: side by side with the others that must be meant.
+    fn check_interfaces(&self, cells: &[Cell], found: &mut Vec<Diagnostic>) {
+        let meant = self.spec.allow_mixed_interface.as_ref();
+        let offline = |cell: &&Cell| cell.backend.api == Api::Offline;
+        let Some(inside) = cells.iter().find(offline) else {
+            return;
+        };
+        let Some(outside) = cells.iter().find(|cell| !offline(cell)) else {
+            return;
+        };
+        if meant.is_some_and(|meant| meant.value) {
+            return;
+        }
+        let place = self.spec.backends.entry(&inside.backend.id);
+        let error = Diagnostic::error(
+            "S076",
+            format!(
+                "`{}` has no server, and `{}` is asked over HTTP: their numbers do not mean the same",
+                inside.backend.id, outside.backend.id
+            ),
+        )
+        .help("write `allow_mixed_interface: true` if that is meant, or measure them apart");
+        found.push(match place {
+            Some(entry) => error.at(entry.key.span, "offline"),
+            None => error,
+        });
     }
 
     /// The states of the prefix cache that are tested.

@@ -68,6 +68,7 @@ pub(super) fn run(
         headers: dialect.headers(&ready.headers),
         dialect,
         timeouts: cell.request.timeouts,
+        offline: ready.offline.clone(),
     });
     let template = Arc::new(BodyTemplate::new(dialect, &ready.model, &cell.request));
     let workers = workers(plan, cell, world.capacity);

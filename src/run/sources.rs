@@ -29,6 +29,14 @@ pub(super) fn of(
     events: &mut Vec<NotableEvent>,
 ) -> Vec<Box<dyn TelemetrySource>> {
     let mut sources: Vec<Box<dyn TelemetrySource>> = vec![Box::new(HostSource::new(pulse))];
+    if ready.offline.is_some() {
+        events.push(NotableEvent {
+            at: Moment::ZERO,
+            kind: "offline",
+            text: "driven inside of its process, without a server: its times leave out what HTTP costs"
+                .to_owned(),
+        });
+    }
     let mut unavailable = |text: String| {
         events.push(NotableEvent {
             at: Moment::ZERO,

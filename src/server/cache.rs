@@ -16,6 +16,9 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// It has one, and does not do it: in words.
 pub fn reset_cache(backend: &Backend, ready: &Ready) -> Option<Result<(), String>> {
+    if ready.offline.is_some() {
+        return None;
+    }
     let path = match backend.kind {
         BackendKind::Vllm => "/reset_prefix_cache",
         BackendKind::Sglang => "/flush_cache",

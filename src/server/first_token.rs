@@ -53,6 +53,7 @@ pub(super) fn first_token(backend: &Backend, ready: &Ready, until: Instant) -> R
         headers: dialect.headers(&ready.headers),
         dialect,
         timeouts: parameters.timeouts,
+        offline: ready.offline.clone(),
     };
     let body = template.fill(&Prompt::new("probe", "Count from one to three."));
     let request = target.prepare(&body, true, "scenario-probe");

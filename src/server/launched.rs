@@ -1,14 +1,17 @@
 //! An engine that this program starts itself: up, known to be ready, and down again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::offline::Pipes;
 use super::port::{free_port, holder};
-use super::probe::{Environment, NotReady, Ready, Waiting, probe};
+use super::probe::{self, Environment, NotReady, Ready, Waiting};
 use super::process::{CommandLine, End, Process, quote};
-use crate::plan::launch::{NAME, PORT};
+use crate::engine::Adapter;
+use crate::plan::launch::{ADAPTERS, NAME, PORT};
 use crate::plan::{Backend, HeaderValue, Launch, Model, Port, StopSignal};
 use crate::units::format_duration;
 
@@ -24,6 +27,8 @@ pub struct Launched {
     backend: String,
     port: u16,
     cold_start: Option<Duration>,
+    /// The adapter, and the pipes to it, of an engine without a server.
+    adapter: Option<(Arc<Adapter>, Pipes)>,
 }
 
 impl Launched {
@@ -39,9 +44,22 @@ impl Launched {
         port: Option<u16>,
         environment: Environment<'_>,
     ) -> Result<Launched, NotReady> {
-        let port = choose_port(backend, launch, port)?;
+        let pipes = match &launch.offline {
+            Some(_) => Some(Pipes::new().map_err(NotReady)?),
+            None => None,
+        };
+        let port = match pipes {
+            Some(_) => 0,
+            None => choose_port(backend, launch, port)?,
+        };
         let name = format!("scenario-{}-{}-{port}", backend.id, std::process::id());
-        let filled = |word: &String| word.replace(PORT, &port.to_string()).replace(NAME, &name);
+        let filled = |word: &String| {
+            let word = word.replace(PORT, &port.to_string()).replace(NAME, &name);
+            match &pipes {
+                Some(pipes) => word.replace(ADAPTERS, &pipes.adapters()),
+                None => word,
+            }
+        };
         let mut env = Vec::new();
         for (variable, value) in &launch.env {
             let value = match value {
@@ -61,20 +79,29 @@ impl Launched {
                 environment,
             )?);
         }
+        let words: Vec<String> = launch.words.iter().map(filled).collect();
         let command = CommandLine {
-            words: launch.words.iter().map(filled).collect(),
+            words: match &pipes {
+                Some(pipes) => pipes.around(&words),
+                None => words,
+            },
             env,
             cwd: launch.cwd.as_deref().map(|cwd| at_home(cwd, environment)),
             after: launch.after.iter().map(filled).collect(),
         };
-        let process = Process::start(program, command, log)
-            .map_err(|problem| NotReady(format!("backend `{}`: {problem}", backend.id)))?;
+        let told = |problem: String| NotReady(format!("backend `{}`: {problem}", backend.id));
+        let process = Process::start(program, command, log).map_err(told)?;
+        let adapter = match pipes {
+            Some(pipes) => Some((pipes.speak().map_err(told)?, pipes)),
+            None => None,
+        };
         Ok(Launched {
             process,
             launch: launch.clone(),
             backend: backend.id.clone(),
             port,
             cold_start: None,
+            adapter,
         })
     }
 
@@ -89,12 +116,15 @@ impl Launched {
         environment: Environment<'_>,
         waiting: Waiting<'_>,
     ) -> Result<Ready, NotReady> {
+        if self.adapter.is_some() {
+            return self.until_loaded(backend, model, waiting);
+        }
         let url = format!("http://127.0.0.1:{}", self.port);
         let mut still_there = |problem: &str| {
             self.check()?;
             waiting(problem)
         };
-        let asked = probe(backend, model, &url, environment, &mut still_there);
+        let asked = probe::probe(backend, model, &url, environment, &mut still_there);
         let mut ready = match asked {
             Ok(ready) => ready,
             Err(problem) => {
@@ -105,11 +135,90 @@ impl Launched {
         };
         // Whoever answered may have been another.
         self.check()?;
+        self.introduce(&mut ready);
+        Ok(ready)
+    }
+
+    /// Waits until an adapter has loaded its engine, and a first request has brought a token.
+    fn until_loaded(
+        &mut self,
+        backend: &Backend,
+        model: &Model,
+        waiting: Waiting<'_>,
+    ) -> Result<Ready, NotReady> {
+        let (Some((adapter, _)), Some(offline)) = (&self.adapter, &self.launch.offline) else {
+            return Err(NotReady(format!(
+                "backend `{}` has no adapter",
+                self.backend
+            )));
+        };
+        let adapter = adapter.clone();
+        let name = model.name_for(&backend.id).ok_or_else(|| {
+            NotReady(
+                "an engine without a server lists no model: name one under `models`".to_owned(),
+            )
+        })?;
+        let until = self.process.started() + backend.ready.timeout;
+        let loads = self.cold_start.is_none();
+        if loads {
+            adapter.load(name, offline.mode, &offline.args);
+        }
+        let version = if loads {
+            self.loaded(&adapter, backend, until, waiting)?
+        } else {
+            None
+        };
+        let mut ready = Ready::offline(adapter, name, version);
+        if loads && backend.ready.first_token {
+            probe::first_token_of(backend, &ready, until).map_err(|problem| {
+                let words = quote(&self.process.last_words());
+                NotReady(format!("{problem}{words}"))
+            })?;
+        }
+        self.introduce(&mut ready);
+        Ok(ready)
+    }
+
+    /// Waits until an adapter says that it has loaded; the version of its engine.
+    fn loaded(
+        &mut self,
+        adapter: &Adapter,
+        backend: &Backend,
+        until: Instant,
+        waiting: Waiting<'_>,
+    ) -> Result<Option<String>, NotReady> {
+        const LOOK_EVERY: Duration = Duration::from_millis(100);
+        loop {
+            match adapter.loaded(LOOK_EVERY) {
+                Some(Ok(ready)) => return Ok(ready.version),
+                Some(Err(problem)) => {
+                    let words = quote(&self.process.last_words());
+                    return Err(NotReady(format!(
+                        "the adapter of backend `{}` cannot load: {problem}{words}",
+                        self.backend
+                    )));
+                }
+                None => {}
+            }
+            self.check()?;
+            if Instant::now() > until {
+                return Err(NotReady(format!(
+                    "the adapter of backend `{}` has not loaded after {}{}",
+                    self.backend,
+                    format_duration(backend.ready.timeout),
+                    quote(&self.process.last_words())
+                )));
+            }
+            waiting("its adapter loads the engine")?;
+        }
+    }
+
+    /// How it was started, for reports.
+    fn introduce(&mut self, ready: &mut Ready) {
         let since = self.process.started().elapsed();
         ready.facts.cold_start = Some(*self.cold_start.get_or_insert(since));
         ready.facts.command = Some(self.process.command().text());
         ready.facts.log = Some(self.process.log().display().to_string());
-        Ok(ready)
     }
 
     /// The port that it listens on.
@@ -143,8 +252,8 @@ impl Launched {
         if let Some(text) = self.died() {
             return Err(NotReady(text));
         }
-        // The port of a container is held by the daemon that forwards it.
-        if !self.launch.after.is_empty() {
+        // The port of a container is held by the daemon that forwards it; an adapter has none.
+        if !self.launch.after.is_empty() || self.adapter.is_some() {
             return Ok(());
         }
         match holder(self.port).and_then(|holder| holder.process) {
@@ -160,6 +269,10 @@ impl Launched {
     pub fn stop(mut self, grace: Duration) -> Vec<String> {
         let mut notes = Vec::new();
         let backend = &self.backend;
+        if let Some((adapter, _)) = &self.adapter {
+            adapter.close();
+            self.process.wait(grace);
+        }
         if self.process.ended().is_none() {
             let signal = signal_of(self.launch.signal);
             self.process.signal(signal);
@@ -185,6 +298,9 @@ impl Launched {
             if !command.contains(" rm --force ") {
                 notes.push(format!("`{command}` ended with exit code {code}"));
             }
+        }
+        if self.adapter.is_some() {
+            return notes;
         }
         let until = Instant::now() + PORT_FREE_WITHIN;
         while let Some(held) = holder(self.port) {

@@ -19,6 +19,9 @@ pub type Page = Box<dyn FnMut() -> Result<String, String> + Send>;
 /// # Errors
 /// A page that the scenario names does not answer.
 pub fn metrics_page(backend: &Backend, ready: &Ready) -> Result<Option<Page>, String> {
+    if ready.offline.is_some() {
+        return Ok(None);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -6,6 +6,7 @@
 
 pub mod probe;
 mod first_token;
+mod offline;
 pub mod launched;
 pub mod process;
 pub mod guard;

@@ -1,10 +1,13 @@
 //! Asks a backend whether it is there, where its API is and which models it lists.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue as HttpValue};
 
 use super::first_token::first_token;
+use crate::engine::Adapter;
 use crate::engine::simulator::{SimulatorConfig, SimulatorHandle};
 use crate::observation::EngineFacts;
 use crate::plan::{Backend, BackendKind, HeaderValue, Model};
@@ -34,6 +37,43 @@ pub struct Ready {
     pub facts: EngineFacts,
     /// The embedded engine, when it is one; dropped, it stops.
     pub simulator: Option<SimulatorHandle>,
+    /// The adapter that holds it, when it has no server.
+    pub offline: Option<Arc<Adapter>>,
+}
+
+impl Ready {
+    /// An engine that an adapter holds.
+    pub(super) fn offline(adapter: Arc<Adapter>, model: &str, version: Option<String>) -> Ready {
+        Ready {
+            endpoint: Endpoint {
+                host: "offline".to_owned(),
+                port: 0,
+                prefix: String::new(),
+                // It is on this machine.
+                addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+                tls: None,
+            },
+            headers: HeaderMap::new(),
+            model: model.to_owned(),
+            facts: EngineFacts {
+                version,
+                ..EngineFacts::default()
+            },
+            simulator: None,
+            offline: Some(adapter),
+        }
+    }
+}
+
+/// Asks a backend that has said to be ready for a first token.
+pub(super) fn first_token_of(
+    backend: &Backend,
+    ready: &Ready,
+    until: Instant,
+) -> Result<(), NotReady> {
+    first_token(backend, ready, until).map_err(|problem| match problem {
+        Problem::NotYet(problem) | Problem::Final(problem) => problem,
+    })
 }
 
 /// Why a backend cannot be measured.
@@ -196,6 +236,7 @@ async fn ask(
         headers,
         model: name,
         simulator: None,
+        offline: None,
     };
     if rule.first_token {
         first_token(backend, &ready, until)?;

@@ -4,8 +4,8 @@ use super::decode::Problems;
 use super::tree::Map;
 use super::types::{
     BackendSpec, BatchSize, BatchSpec, CostSpec, DockerSpec, DriveSpec, HeaderSpec, InlineSource,
-    LaunchSpec, LevelsSpec, ProcessSpec, PromptsUse, ReadySpec, RequestSpec, RunSpec, StageSpec,
-    TargetSpec, TraceFormat, TraceLoadSpec, TraceSource, WorkersSpec,
+    Interface, LaunchSpec, LevelsSpec, ProcessSpec, PromptsUse, ReadySpec, RequestSpec, RunSpec,
+    StageSpec, TargetSpec, TraceFormat, TraceLoadSpec, TraceSource, WorkersSpec,
 };
 use super::values::Table;
 use crate::diagnostic::{Span, Spanned};
@@ -33,7 +33,24 @@ pub(super) fn backend(spec: &BackendSpec, map: &Map, problems: &mut Problems) {
         &["launch", "up"],
         "an engine is launched, or brought up by a command",
     );
-    if let (None, Some((key, _))) = (&spec.launch, problems.find(map, "stop")) {
+    let offline = spec
+        .interface
+        .as_ref()
+        .is_some_and(|interface| interface.value == Interface::Offline);
+    if offline {
+        for key in ["url", "api", "metrics", "auth", "headers"] {
+            problems.only_one_of(
+                map,
+                &["interface", key],
+                "an engine without a server has no such thing",
+            );
+        }
+    } else if let Some((key, _)) = problems.find(map, "mode") {
+        let span = key.span;
+        problems.error("S018", "`mode` is for offline engines", span, "");
+        problems.advise("write `interface: offline` beside it, or leave it out");
+    }
+    if let (None, false, Some((key, _))) = (&spec.launch, offline, problems.find(map, "stop")) {
         let span = key.span;
         problems.error("S018", "`stop` has nothing to stop", span, "");
         problems.advise("it belongs to `launch`; what `up` brought up is taken down by `down`");

@@ -59,6 +59,8 @@ record! {
         pub outputs: Option<Vec<OutputFormat>>,
         /// `strict` makes every difference between compared backends an error, not a note.
         pub fairness: Option<Spanned<Fairness>>,
+        /// Engines with and without a server may stand in one table. Default: `false`.
+        pub allow_mixed_interface: Option<Spanned<bool>>,
         /// Metrics of your own.
         pub metrics: Option<MetricsSpec>,
         /// Prices, for cost metrics.
@@ -121,8 +123,8 @@ record! {
         pub down: Option<CommandSpec>,
         /// How a launched engine is stopped.
         pub stop: Option<StopSpec>,
-        /// How an offline engine is driven.
-        pub mode: Option<NotYet>,
+        /// How an offline engine is driven: `stream` or `generate`. Default: `stream`.
+        pub mode: Option<Spanned<Mode>>,
     }
 }
 
@@ -177,7 +179,18 @@ words! {
     pub enum Interface {
         /// As a server.
         Http = "http",
-        ? "offline",
+        /// Inside of a child process that an adapter drives, without a server.
+        Offline = "offline",
+    }
+}
+
+words! {
+    /// How an offline engine is driven.
+    pub enum Mode {
+        /// Each request streams its tokens and joins the batch that runs.
+        Stream = "stream",
+        /// Requests that come together are one batch, answered as a whole.
+        Generate = "generate",
     }
 }
 
@@ -265,6 +278,23 @@ record! {
         pub lifetime: Option<Spanned<Lifetime>>,
         /// The container that it runs in.
         pub docker: Option<DockerSpec>,
+    }
+}
+
+impl Default for LaunchSpec {
+    /// Everything as the kind of the engine has it.
+    fn default() -> LaunchSpec {
+        LaunchSpec {
+            command: None,
+            args: None,
+            env: None,
+            cwd: None,
+            python: None,
+            log: None,
+            port: None,
+            lifetime: None,
+            docker: None,
+        }
     }
 }
 

@@ -89,6 +89,7 @@ fn exchange(api: Api, stream: bool, answer: Vec<u8>) -> (Exchange, String) {
         headers: dialect(api).headers(&HeaderMap::new()),
         dialect: dialect(api),
         timeouts: TIMEOUTS,
+        offline: None,
     };
     let request = target.prepare(br#"{"x":"probe-body-ends"}"#, stream, "r");
     let reactor = Reactor::new(Clock::start(), Arc::default()).unwrap();

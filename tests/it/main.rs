@@ -11,6 +11,7 @@ mod plan;
 mod tool;
 mod run;
 mod engines;
+mod offline;
 mod dialects;
 mod containers;
 mod chaos;

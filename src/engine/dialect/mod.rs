@@ -46,6 +46,7 @@ impl Dialect {
             (Api::Generate, _) | (Api::Triton | Api::Tgi, false) => "/generate",
             (Api::Triton | Api::Tgi, true) => "/generate_stream",
             (Api::Ollama, _) => "/api/chat",
+            (Api::Offline, _) => "",
         }
     }
 
@@ -53,7 +54,9 @@ impl Dialect {
     pub fn endpoint(self, found: &Endpoint, model: &str) -> Endpoint {
         let root = found.prefix.trim_end_matches("/v1");
         match self.api {
-            Api::Chat | Api::Completions | Api::Responses | Api::Messages => found.clone(),
+            Api::Chat | Api::Completions | Api::Responses | Api::Messages | Api::Offline => {
+                found.clone()
+            }
             Api::Generate | Api::Tgi | Api::Ollama => found.with_prefix(root),
             Api::Triton => found.with_prefix(format!("{root}/v2/models/{model}")),
         }
@@ -82,7 +85,7 @@ impl Dialect {
     /// It is not a JSON object of this language.
     pub fn read_event(self, data: &[u8]) -> Result<EventFacts<'_>, serde_json::Error> {
         match self.api {
-            Api::Chat | Api::Completions => read_event(data),
+            Api::Chat | Api::Completions | Api::Offline => read_event(data),
             Api::Responses => responses::read(data),
             Api::Messages => messages::read(data),
             Api::Generate => sglang::read(data),
@@ -108,7 +111,9 @@ impl Dialect {
                 finish_reason: facts.output.then_some(Cow::Borrowed("unknown")),
                 ..facts
             }),
-            Api::Chat | Api::Completions | Api::Tgi | Api::Ollama => self.read_event(body),
+            Api::Chat | Api::Completions | Api::Tgi | Api::Ollama | Api::Offline => {
+                self.read_event(body)
+            }
         }
     }
 

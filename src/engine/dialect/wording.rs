@@ -55,6 +55,16 @@ pub(super) fn wording(dialect: Dialect, parameters: &RequestParameters) -> Wordi
                 ignore_eos: Some("ignore_eos"),
             }
         }
+        // The names of the adapters' protocol are ours.
+        Api::Offline => Wording {
+            before: r#"{"prompt":"#,
+            close: "",
+            fields: sampling(parameters, &["top_p", "top_k", "seed", "stop"]),
+            nest: None,
+            max_tokens: "max_tokens",
+            min_tokens: Some("min_tokens"),
+            ignore_eos: Some("ignore_eos"),
+        },
         Api::Responses => Wording {
             before: r#"{"model":MODEL,"input":"#,
             close: "",
