@@ -35,6 +35,8 @@ pub struct Observations {
     pub ending: Ending,
     /// Planned sends of measured stages that never left (stopped, aborted), by stage index: `(stage, count)`.
     pub unsent: Vec<(usize, u64)>,
+    /// The GPUs that were watched.
+    pub devices: Vec<DeviceFacts>,
     /// Facts about the engine: version, model list, what its probe said.
     pub engine: EngineFacts,
 }
@@ -145,6 +147,21 @@ pub struct EngineFacts {
 /// `scenario-CELL-REPEAT-STAGE-INDEX`, with the indices of the plan.
 pub fn request_id(run: CellRun, stage: usize, index: u64) -> String {
     format!("scenario-{}-{}-{stage}-{index}", run.cell, run.repeat)
+}
+
+/// One GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceFacts {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// The driver's version.
+    pub driver: Option<String>,
+    /// It is a simulated or recorded one.
+    pub simulated: bool,
 }
 
 /// The life of one request. All instants are offsets from the start of the cell.

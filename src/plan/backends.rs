@@ -200,17 +200,6 @@ pub(super) fn check(entry: &Entry<BackendSpec>, found: &mut Vec<Diagnostic>) {
                 .help("it speaks `chat` and `completions`"),
         );
     }
-    if let Some(gpus) = spec
-        .gpus
-        .as_ref()
-        .filter(|gpus| matches!(gpus.value, GpusSpec::Dcgm { .. }))
-    {
-        found.push(
-            Diagnostic::error("S062", "GPUs behind a DCGM exporter cannot be read yet")
-                .at(gpus.span, "")
-                .help("use `gpus: auto` beside the GPUs, or `gpus: none`"),
-        );
-    }
     if let Some(proxy) = spec
         .proxy
         .as_ref()
@@ -393,7 +382,11 @@ fn metrics(spec: &BackendSpec) -> EngineMetrics {
 
 fn gpus(spec: &BackendSpec) -> Gpus {
     match spec.gpus.as_ref().map(|gpus| &gpus.value) {
-        Some(GpusSpec::Off | GpusSpec::Dcgm { .. }) => Gpus::Off,
+        Some(GpusSpec::Off) => Gpus::Off,
+        Some(GpusSpec::Dcgm { url, devices }) => Gpus::Dcgm {
+            url: url.value.to_string(),
+            devices: devices.iter().map(|index| index.value).collect(),
+        },
         Some(GpusSpec::Nvml(indices)) => {
             Gpus::Nvml(indices.iter().map(|index| index.value).collect())
         }

@@ -333,6 +333,13 @@ pub enum Gpus {
     Off,
     /// These NVML indices.
     Nvml(Vec<u32>),
+    /// Those that a DCGM exporter tells of.
+    Dcgm {
+        /// Its page.
+        url: String,
+        /// Only these indices; empty: all.
+        devices: Vec<u32>,
+    },
 }
 
 /// The model.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::model::{
-    Category, Cell, CellRun, CellStatus, Client, Counts, Engine, Environment, Event, Failures, Lag,
-    Metric, Place, Reason, Report, SCHEMA, Scenario, SourceFile, Stage, StageNumbers, StageRepeat,
-    StateCounts, Status, Value, Verdict, VerdictRepeat, VerdictStatus,
+    Category, Cell, CellRun, CellStatus, Client, Counts, Engine, Environment, Event, Failures, Gpu,
+    Lag, Metric, Place, Reason, Report, SCHEMA, Scenario, SourceFile, Stage, StageNumbers,
+    StageRepeat, StateCounts, Status, Value, Verdict, VerdictRepeat, VerdictStatus,
 };
 use super::rerun::Ids;
 use super::wording::{percent, rounded};
@@ -93,6 +93,7 @@ pub fn build(inputs: &Inputs) -> Report {
         },
         environment: Environment {
             engines,
+            gpus: gpus(inputs),
             ..inputs.environment.clone()
         },
         client: worst_client(cells.iter().flat_map(|cell| &cell.runs)),
@@ -156,6 +157,29 @@ fn counter<'a>(counts: &'a mut StateCounts, verdict: &Verdict) -> &'a mut u32 {
         (VerdictStatus::Fail, _) => &mut counts.fail,
         (VerdictStatus::Inconclusive, _) => &mut counts.inconclusive,
     }
+}
+
+/// Every GPU that was watched in some run, once.
+fn gpus(inputs: &Inputs) -> Vec<Gpu> {
+    let mut gpus = inputs.environment.gpus.clone();
+    let watched = inputs
+        .runs
+        .iter()
+        .filter_map(CellResult::observations)
+        .flat_map(|seen| &seen.devices);
+    for device in watched {
+        let gpu = Gpu {
+            index: device.index,
+            name: device.name.clone(),
+            memory_bytes: device.memory_bytes,
+            driver: device.driver.clone(),
+            simulated: device.simulated,
+        };
+        if !gpus.contains(&gpu) {
+            gpus.push(gpu);
+        }
+    }
+    gpus
 }
 
 fn engines(inputs: &Inputs) -> Vec<Engine> {

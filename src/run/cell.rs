@@ -58,11 +58,9 @@ pub(super) fn run(
         ..Observations::default()
     };
     let pulse = Arc::new(Pulse::default());
-    let sampler = Sampler::start(
-        sources::of(plan, cell, &ready, world, pulse.clone(), &mut seen.events),
-        plan.telemetry.every,
-        clock,
-    );
+    let sources = sources::of(plan, cell, &ready, world, pulse.clone(), &mut seen.events);
+    seen.devices = sources.iter().flat_map(|source| source.devices()).collect();
+    let sampler = Sampler::start(sources, plan.telemetry.every, clock);
     let target = Arc::new(HttpTarget {
         endpoint: dialect.endpoint(&ready.endpoint, &ready.model),
         headers: dialect.headers(&ready.headers),

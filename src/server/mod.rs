@@ -17,6 +17,6 @@ pub mod cache;
 
 pub use cache::reset_cache;
 pub use launched::Launched;
-pub use metrics::{Page, metrics_page};
+pub use metrics::{Page, metrics_page, page};
 pub use probe::{Environment, NotReady, Ready, Waiting, bring_up};
 pub use process::{CommandLine, Process, run_to_end};

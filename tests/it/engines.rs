@@ -722,3 +722,50 @@ fn a_launched_engine_the_simulator_and_a_dead_port_are_compared() {
         mark.nothing_is_left();
     }
 }
+
+// ---- GPUs of another host ----------------------------------------------------------------------------------------------------
+
+/// A page that is served to whoever asks, as long as the test runs.
+fn served(page: &'static str) -> String {
+    use std::io::{Read, Write};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let _ = socket.read(&mut [0; 4096]);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                page.len()
+            );
+            let _ = socket.write_all(format!("{head}{page}").as_bytes());
+        }
+    });
+    format!("http://{address}/metrics")
+}
+
+#[test]
+fn gpus_of_another_host_are_read_from_its_dcgm_exporter() {
+    let url = served(
+        "DCGM_FI_DEV_POWER_USAGE{gpu=\"0\",modelName=\"NVIDIA H100\"} 300\n\
+         DCGM_FI_DEV_POWER_USAGE{gpu=\"1\",modelName=\"NVIDIA H100\"} 200\n",
+    );
+    let mark = Mark::new("dcgm");
+    let gated = |device: u32| {
+        let gpus = format!("gpus: {{ dcgm: \"{url}\", devices: [{device}] }}");
+        let load = "{ levels: { users: 2, for: 3s, warmup: 0s } }";
+        let text = scenario(
+            &direct(&mark, "", &gpus),
+            load,
+            "telemetry: { every: 100ms }\nslos: { power: max gpu.power < 250 W }\n",
+        );
+        Desk::new().run(&text, &[])
+    };
+    let ended = gated(0).with_code(1);
+    assert_eq!(
+        ended.report()["environment"]["gpus"][0]["name"],
+        "NVIDIA H100"
+    );
+    gated(1).with_code(0);
+    let missing = gated(5);
+    assert!(missing.out.contains("tells of no GPU 5"), "{}", missing.out);
+}
