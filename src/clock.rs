@@ -28,6 +28,12 @@ impl Clock {
         self.origin + moment.since(Moment::ZERO)
     }
 
+    /// The moment of an instant of the process; what was before this clock's zero is its zero.
+    pub fn moment(&self, instant: Instant) -> Moment {
+        let since = instant.saturating_duration_since(self.origin);
+        Moment::from_ns(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
     /// The wall-clock time of this clock's zero, for joining with other clocks; read once per run.
     pub fn wall_anchor(&self) -> SystemTime {
         SystemTime::now() - self.origin.elapsed()

@@ -29,6 +29,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::server::guard;
 use args::{Cli, Command};
 use console::Console;
 pub use exit::Exit;
@@ -36,6 +37,10 @@ pub use exit::Exit;
 /// Runs the command line and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let typed: Vec<OsString> = arguments.into_iter().collect();
+    // An engine's guard is this program, too.
+    if let Some(code) = guard::stand_in(&typed) {
+        return ExitCode::from(code);
+    }
     let cli = match Cli::try_parse_from(&typed) {
         Ok(cli) => cli,
         Err(error) => {

@@ -148,6 +148,9 @@ pub(super) fn execute(
         interrupt: interrupt.clone(),
         watcher: &mut watch,
         capacity: super::selftest::capacity(),
+        // Whatever has become of the file that was started, this is what runs.
+        program: "/proc/self/exe".into(),
+        logs: results.folder().to_owned(),
         recorded_gpu: std::env::var_os("SCENARIO_RECORDED_GPU").map(Into::into),
     };
     let seen = run::run(plan, &mut world);

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use hyper::header::HeaderMap;
 
-use super::dialect::{Dialect, Shape, Usage, read_answer};
+use super::dialect::{Dialect, EventFacts, Shape, Usage};
 use super::exchange::{Exchange, PreparedRequest};
+use super::offline::{Adapter, Reply};
 use crate::observation::{
     EventRecorder, LagHistogram, Outcome, Phase, StampSource, TokenSource, Tokens,
 };
@@ -39,11 +40,19 @@ pub struct HttpTarget {
     pub dialect: Dialect,
     /// Time limits.
     pub timeouts: Timeouts,
+    /// An engine in a child process, in place of the server.
+    pub offline: Option<Arc<Adapter>>,
 }
 
 impl HttpTarget {
     /// A request with this body, written out whole; `id` is what it is called in the engine's logs (`x-request-id`).
     pub fn prepare(&self, body: &[u8], stream: bool, id: &str) -> PreparedRequest {
+        if self.offline.is_some() {
+            return PreparedRequest {
+                bytes: body.to_vec().into(),
+                stream,
+            };
+        }
         let authority = self.endpoint.authority();
         let accept = if stream {
             "text/event-stream"
@@ -63,7 +72,7 @@ impl HttpTarget {
         let mut bytes = Vec::with_capacity(512 + body.len());
         bytes.extend_from_slice(b"POST ");
         bytes.extend_from_slice(self.endpoint.prefix.as_bytes());
-        bytes.extend_from_slice(self.dialect.path().as_bytes());
+        bytes.extend_from_slice(self.dialect.path(stream).as_bytes());
         bytes.extend_from_slice(b" HTTP/1.1\r\n");
         let mut header = |name: &str, value: &[u8]| {
             bytes.extend_from_slice(name.as_bytes());
@@ -164,13 +173,18 @@ impl Lane {
         facts: Rc<RefCell<LaneFacts>>,
     ) -> Lane {
         let limits = target.timeouts;
+        let sse = if target.dialect.is_lines() {
+            SseParser::of_lines()
+        } else {
+            SseParser::default()
+        };
         Lane {
             limits,
             target,
             reactor,
             connection: None,
             stamps: Rc::new(Stamps::default),
-            sse: SseParser::default(),
+            sse,
             progress: Progress::default(),
             facts,
         }
@@ -187,6 +201,9 @@ impl Lane {
     /// # Errors
     /// See [`OpenError`]; the first request will try again.
     pub async fn open(&mut self) -> Result<(), OpenError> {
+        if self.target.offline.is_some() {
+            return Ok(());
+        }
         if !self.connection.as_mut().is_some_and(Connection::is_usable) {
             self.connection = None;
             let opened = Connection::open(
@@ -215,7 +232,10 @@ impl Lane {
         self.limits = limits(self.target.timeouts, request.stream);
         // The many small steps of a stream go past the large futures that its beginning needs: what they touch in memory is
         // little and close together.
-        let begin: Pin<Box<dyn Future<Output = Begun> + '_>> = Box::pin(self.begin(request));
+        let begin: Pin<Box<dyn Future<Output = Begun> + '_>> = match self.target.offline.clone() {
+            Some(adapter) => Box::pin(self.ask(adapter, request)),
+            None => Box::pin(self.begin(request)),
+        };
         let outcome = match begin.await {
             Begun::Stream => poll_fn(|context| self.poll_stream(context)).await,
             Begun::Ended(outcome) => outcome,
@@ -238,6 +258,40 @@ impl Lane {
             Outcome::Cut
         };
         self.progress.end(outcome, at)
+    }
+
+    /// Has an adapter answer the request.
+    async fn ask(&mut self, adapter: Arc<Adapter>, request: &PreparedRequest) -> Begun {
+        let Lane {
+            reactor,
+            progress,
+            facts,
+            limits,
+            ..
+        } = self;
+        let clock = reactor.clock().clock();
+        let mut asked = adapter.generate(&request.bytes);
+        progress.written = Some(clock.now());
+        loop {
+            let (deadline, phase) = progress.deadline(limits);
+            let reply = reactor.before(deadline, asked.replies.recv()).await;
+            return Begun::Ended(match reply {
+                None => Outcome::TimedOut(phase),
+                Some(None) => Outcome::Reset("the adapter is gone".to_owned()),
+                Some(Some(Reply::Failed(text))) => Outcome::ErrorEvent(text),
+                Some(Some(Reply::Output { at, tokens, text })) => {
+                    progress.told_output(clock.moment(at).max(progress.dispatched), tokens, text);
+                    facts.borrow_mut().output_events += 1;
+                    continue;
+                }
+                Some(Some(Reply::Done { at, reason, usage })) => {
+                    progress.finished = Some(clock.moment(at).max(progress.dispatched));
+                    progress.usage = Some(usage);
+                    progress.finish_reason = Some(reason.as_deref().unwrap_or("unknown").into());
+                    progress.outcome()
+                }
+            });
+        }
     }
 
     /// Gets a connection and the head of an answer, and the whole of an answer that is no stream.
@@ -275,6 +329,7 @@ impl Lane {
             sse.reset();
             let attempt = Attempt {
                 reactor,
+                dialect: target.dialect,
                 live,
                 limits,
                 progress: &mut *progress,
@@ -294,6 +349,7 @@ impl Lane {
 
     /// Reads what has come of a stream, event by event, until it ends.
     fn poll_stream(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
+        let dialect = self.target.dialect;
         let Lane {
             connection: Some(live),
             reactor,
@@ -314,7 +370,7 @@ impl Lane {
                     note_read(stamps, facts);
                 }
                 progress.bytes += piece.len() as u64;
-                let fed = sse.feed(piece, |data| progress.event(data, stamps, facts));
+                let fed = sse.feed(piece, |data| progress.event(dialect, data, stamps, facts));
                 too_large = too_large.or(fed.err());
             });
             if let Some(error) = too_large {
@@ -325,6 +381,7 @@ impl Lane {
                 Poll::Ready(Ok(Flow::More)) => {}
                 Poll::Ready(Ok(Flow::End)) => {
                     progress.ended(live.stamps());
+                    progress.done |= dialect.ends_with_the_body() && progress.seen > 0;
                     return Poll::Ready(progress.outcome());
                 }
                 Poll::Ready(Err(error)) => {
@@ -397,6 +454,7 @@ enum Attempted {
 /// One attempt to get an answer on one connection.
 struct Attempt<'a> {
     reactor: &'a Reactor,
+    dialect: Dialect,
     live: &'a mut Connection,
     limits: &'a Timeouts,
     progress: &'a mut Progress,
@@ -458,7 +516,7 @@ impl Attempt<'_> {
         }
         self.note_read();
         self.progress
-            .answer(&whole, self.live.stamps(), stream_was_asked)
+            .answer(self.dialect, &whole, self.live.stamps(), stream_was_asked)
     }
 
     async fn refusal(&mut self, head: Head) -> Outcome {
@@ -574,13 +632,33 @@ impl Progress {
         self.status = Some(status);
     }
 
+    /// Output that somebody tells of with its own instant.
+    fn told_output(&mut self, at: Moment, tokens: Option<u32>, text: bool) {
+        self.first_event.get_or_insert(at);
+        self.last_read = Some(at);
+        self.first_token.get_or_insert(at);
+        self.last_token = Some(at);
+        if text {
+            self.first_content.get_or_insert(at);
+        }
+        self.events.push(at, tokens.unwrap_or(1), false);
+        self.event_tokens += u64::from(tokens.unwrap_or(1));
+        self.untold += u64::from(tokens.is_none());
+    }
+
     fn ended(&mut self, stamps: &Stamps) {
         if self.finished.is_none() {
             self.finished = Some(stamps.received().max(self.dispatched));
         }
     }
 
-    fn event(&mut self, data: &[u8], stamps: &Stamps, facts: &RefCell<LaneFacts>) {
+    fn event(
+        &mut self,
+        dialect: Dialect,
+        data: &[u8],
+        stamps: &Stamps,
+        facts: &RefCell<LaneFacts>,
+    ) {
         let at = stamps.received();
         self.first_event.get_or_insert(at);
         self.last_read = Some(at);
@@ -589,7 +667,7 @@ impl Progress {
             self.finished.get_or_insert(at);
             return;
         }
-        let read = match self.shape.read(data) {
+        let read = match self.read(dialect, data) {
             Ok(read) => read,
             Err(error) => {
                 let start = String::from_utf8_lossy(&data[..data.len().min(200)]).into_owned();
@@ -614,6 +692,19 @@ impl Progress {
                 self.first_content.get_or_insert(at);
             }
             self.output(at, told, stamps, facts);
+        }
+    }
+
+    /// What an event says: nearly always in a language whose events look like those before.
+    fn read<'d>(
+        &mut self,
+        dialect: Dialect,
+        data: &'d [u8],
+    ) -> Result<EventFacts<'d>, serde_json::Error> {
+        if dialect.is_openai() {
+            self.shape.read(data)
+        } else {
+            dialect.read_event(data)
         }
     }
 
@@ -654,9 +745,15 @@ impl Progress {
     }
 
     /// An answer that is no stream: its tokens came at its end, and no first token was seen.
-    fn answer(&mut self, body: &[u8], stamps: &Stamps, stream_was_asked: bool) -> Outcome {
+    fn answer(
+        &mut self,
+        dialect: Dialect,
+        body: &[u8],
+        stamps: &Stamps,
+        stream_was_asked: bool,
+    ) -> Outcome {
         self.ended(stamps);
-        let read = match read_answer(body) {
+        let read = match dialect.read_answer(body) {
             Ok(read) => read,
             Err(error) => return Outcome::Malformed(error.to_string()),
         };

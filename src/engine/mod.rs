@@ -6,9 +6,11 @@
 pub mod exchange;
 pub mod dialect;
 pub mod http;
+pub mod offline;
 pub mod simulator;
 
 pub use crate::wire::{Pulse, Reactor};
 pub use dialect::{BodyTemplate, Dialect};
 pub use exchange::{Exchange, PreparedRequest};
 pub use http::{HttpTarget, Lane, LaneFacts};
+pub use offline::Adapter;

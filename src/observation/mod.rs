@@ -35,6 +35,8 @@ pub struct Observations {
     pub ending: Ending,
     /// Planned sends of measured stages that never left (stopped, aborted), by stage index: `(stage, count)`.
     pub unsent: Vec<(usize, u64)>,
+    /// The GPUs that were watched.
+    pub devices: Vec<DeviceFacts>,
     /// Facts about the engine: version, model list, what its probe said.
     pub engine: EngineFacts,
 }
@@ -118,6 +120,8 @@ pub enum Ending {
     Interrupted,
     /// The request or token budget of `run.budget` was reached.
     Budget,
+    /// The engine that was launched for it ended by itself: how, with its last words.
+    EngineDied(String),
 }
 
 /// What the engine said about itself.
@@ -131,12 +135,33 @@ pub struct EngineFacts {
     pub models: Vec<String>,
     /// Set for everything that the embedded simulator produced.
     pub simulated: bool,
+    /// How it was started, when it was: the command.
+    pub command: Option<String>,
+    /// How long that took: from the start of the process to its first token, or to its answer where no token was asked for.
+    pub cold_start: Option<Duration>,
+    /// Where its output is.
+    pub log: Option<String>,
 }
 
 /// What a request is called on the wire (`x-request-id`) and in `requests.ndjson`, so that it can be found in an engine's log:
 /// `scenario-CELL-REPEAT-STAGE-INDEX`, with the indices of the plan.
 pub fn request_id(run: CellRun, stage: usize, index: u64) -> String {
     format!("scenario-{}-{}-{stage}-{index}", run.cell, run.repeat)
+}
+
+/// One GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceFacts {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// The driver's version.
+    pub driver: Option<String>,
+    /// It is a simulated or recorded one.
+    pub simulated: bool,
 }
 
 /// The life of one request. All instants are offsets from the start of the cell.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Api, Backend, BackendKind, EngineMetrics, Gpus, HeaderValue, Model, PlanOptions, Tls, presets,
+    Api, Backend, BackendKind, EngineMetrics, Gpus, HeaderValue, Model, PlanOptions,
+    RequestParameters, Tls, launch, presets,
 };
 use crate::diagnostic::{Diagnostic, Sources, Spanned, did_you_mean};
 use crate::spec::{
-    self, BackendSpec, EngineMetricsSpec, Entry, GpusSpec, HeaderSpec, Id, ModelSpec, Proxy,
-    ScenarioSpec,
+    self, BackendSpec, EngineMetricsSpec, Entry, GpusSpec, HeaderSpec, Id, Interface, ModelSpec,
+    Proxy, ScenarioSpec,
 };
 use crate::workload::{Tokenizer, WorkloadError};
 
@@ -29,6 +30,7 @@ pub(super) fn models(
             id: None,
             served_as: Vec::new(),
             tokenizer: None,
+            launch_args: Vec::new(),
         }];
     };
     entries
@@ -50,10 +52,20 @@ fn model(
         }
         (served.key.value.to_string(), served.value.value.clone())
     });
+    let served_as = served_as.collect();
+    let launch = entry.value.launch.as_ref();
+    let launch_args = launch.and_then(|launch| launch.args.as_ref());
+    let launch_args = launch_args.into_iter().flatten().map(|args| {
+        if spec.backends.get(&args.key.value).is_none() {
+            found.push(unknown_backend(spec, &args.key));
+        }
+        (args.key.value.to_string(), args.value.clone())
+    });
     Model {
         key: entry.key.value.to_string(),
         id: entry.value.id.as_ref().map(|id| id.value.clone()),
-        served_as: served_as.collect(),
+        served_as,
+        launch_args: launch_args.collect(),
         tokenizer: entry
             .value
             .tokenizer
@@ -96,8 +108,8 @@ fn tokenizer(
 }
 
 fn unknown_backend(spec: &ScenarioSpec, key: &Spanned<Id>) -> Diagnostic {
-    let error = Diagnostic::error("S063", format!("there is no backend `{}`", key.value))
-        .at(key.span, "served where?");
+    let error =
+        Diagnostic::error("S063", format!("there is no backend `{}`", key.value)).at(key.span, "");
     match did_you_mean(&key.value, spec.backends.names()) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None => error,
@@ -117,7 +129,11 @@ pub(super) fn backend(
     if let Some(preset) = &spec.preset {
         check_preset(preset, found);
     }
-    if kind != BackendKind::Simulator && spec.url.is_none() {
+    if kind != BackendKind::Simulator
+        && spec.url.is_none()
+        && spec.launch.is_none()
+        && !is_offline(spec)
+    {
         found.push(
             Diagnostic::error(
                 "S056",
@@ -125,7 +141,7 @@ pub(super) fn backend(
             )
             .at(entry.key.span, "")
             .help(format!(
-                "write `{}: {{ kind: {}, url: http://localhost:8000 }}`",
+                "write `{}: {{ kind: {}, url: http://localhost:8000 }}`, or `launch: {{}}` to have it started",
                 entry.key.value,
                 kind.name()
             )),
@@ -135,12 +151,15 @@ pub(super) fn backend(
         id: entry.key.value.to_string(),
         kind: BackendKind::Simulator,
         url: None,
-        api: api(spec),
+        api: simulated_api(api(spec)),
         headers: Vec::new(),
         preset: Some(preset(spec, kind, model)),
         tls: Tls::default(),
         optional: false,
-        ready_timeout: READY,
+        ready: launch::ready(spec, kind, api(spec), READY),
+        launch: None,
+        up: Vec::new(),
+        down: Vec::new(),
         metrics: EngineMetrics::Auto,
         gpus: Gpus::Auto,
     };
@@ -149,6 +168,7 @@ pub(super) fn backend(
     }
     Backend {
         kind,
+        api: api(spec),
         url: spec.url.as_ref().map(|url| url.value.to_string()),
         headers: headers(spec),
         preset: spec.preset.as_ref().map(|preset| preset.value.clone()),
@@ -157,11 +177,9 @@ pub(super) fn backend(
             .optional
             .as_ref()
             .is_some_and(|optional| optional.value),
-        ready_timeout: spec
-            .ready
-            .as_ref()
-            .and_then(|ready| ready.timeout.as_ref())
-            .map_or(READY, |timeout| timeout.value),
+        launch: launch::launch(entry, kind, model, sources, found),
+        up: spec.up.as_ref().map(launch::words).unwrap_or_default(),
+        down: spec.down.as_ref().map(launch::words).unwrap_or_default(),
         metrics: metrics(spec),
         gpus: gpus(spec),
         ..simulated
@@ -171,15 +189,15 @@ pub(super) fn backend(
 /// What this version knows of and cannot do, once for each backend.
 pub(super) fn check(entry: &Entry<BackendSpec>, found: &mut Vec<Diagnostic>) {
     let spec = &entry.value;
-    if let Some(gpus) = spec
-        .gpus
+    if let Some(written) = spec
+        .api
         .as_ref()
-        .filter(|gpus| matches!(gpus.value, GpusSpec::Dcgm { .. }))
+        .filter(|_| kind(entry) == BackendKind::Simulator && simulated_api(api(spec)) != api(spec))
     {
         found.push(
-            Diagnostic::error("S062", "GPUs behind a DCGM exporter cannot be read yet")
-                .at(gpus.span, "")
-                .help("use `gpus: auto` beside the GPUs, or `gpus: none`"),
+            Diagnostic::error("S062", "the simulator does not speak this API yet")
+                .at(written.span, "")
+                .help("it speaks `chat` and `completions`"),
         );
     }
     if let Some(proxy) = spec
@@ -217,10 +235,81 @@ pub(super) fn kind(entry: &Entry<BackendSpec>) -> BackendKind {
         )
 }
 
+/// Whether the engine is driven inside of a child process.
+pub(super) fn is_offline(spec: &BackendSpec) -> bool {
+    spec.interface
+        .as_ref()
+        .is_some_and(|interface| interface.value == Interface::Offline)
+}
+
 fn api(spec: &BackendSpec) -> Api {
+    if is_offline(spec) {
+        return Api::Offline;
+    }
     match spec.api.as_ref().map(|api| api.value) {
         Some(spec::Api::Completions) => Api::Completions,
+        Some(spec::Api::Responses) => Api::Responses,
+        Some(spec::Api::Messages) => Api::Messages,
+        Some(spec::Api::Generate) => Api::Generate,
+        Some(spec::Api::Triton) => Api::Triton,
+        Some(spec::Api::Tgi) => Api::Tgi,
+        Some(spec::Api::Ollama) => Api::Ollama,
         Some(spec::Api::Chat) | None => Api::Chat,
+    }
+}
+
+/// The simulator speaks the two oldest languages; the others are played in chat.
+fn simulated_api(api: Api) -> Api {
+    match api {
+        Api::Completions => Api::Completions,
+        Api::Chat
+        | Api::Responses
+        | Api::Messages
+        | Api::Generate
+        | Api::Triton
+        | Api::Tgi
+        | Api::Ollama
+        | Api::Offline => Api::Chat,
+    }
+}
+
+/// What is asked of the engine and cannot be said in its language.
+pub(super) fn check_request(
+    entry: &Entry<BackendSpec>,
+    request: &RequestParameters,
+    found: &mut Vec<Diagnostic>,
+) {
+    let api = api(&entry.value);
+    let asked = [
+        ("top_k", request.top_k.is_some()),
+        ("seed", request.seed.is_some()),
+        ("stop", !request.stop.is_empty()),
+    ];
+    let lacks: &[&str] = match api {
+        Api::Responses => &["top_k", "seed", "stop"],
+        Api::Messages => &["seed"],
+        Api::Chat
+        | Api::Completions
+        | Api::Generate
+        | Api::Triton
+        | Api::Tgi
+        | Api::Ollama
+        | Api::Offline => &[],
+    };
+    for (name, _) in asked
+        .iter()
+        .filter(|(name, asked)| *asked && lacks.contains(name))
+    {
+        let place = entry
+            .value
+            .api
+            .as_ref()
+            .map_or(entry.key.span, |api| api.span);
+        found.push(
+            Diagnostic::error("S074", format!("the API `{}` has no `{name}`", api.name()))
+                .at(place, format!("`{name}` is asked of this backend"))
+                .help("leave it out there, or speak `api: chat`"),
+        );
     }
 }
 
@@ -293,7 +382,11 @@ fn metrics(spec: &BackendSpec) -> EngineMetrics {
 
 fn gpus(spec: &BackendSpec) -> Gpus {
     match spec.gpus.as_ref().map(|gpus| &gpus.value) {
-        Some(GpusSpec::Off | GpusSpec::Dcgm { .. }) => Gpus::Off,
+        Some(GpusSpec::Off) => Gpus::Off,
+        Some(GpusSpec::Dcgm { url, devices }) => Gpus::Dcgm {
+            url: url.value.to_string(),
+            devices: devices.iter().map(|index| index.value).collect(),
+        },
         Some(GpusSpec::Nvml(indices)) => {
             Gpus::Nvml(indices.iter().map(|index| index.value).collect())
         }

@@ -64,6 +64,20 @@ pub const CODES: &[(&str, &str)] = &[
         "states of the prefix cache, and nothing to be cached",
     ),
     ("S154", "a load that plays something that is no trace"),
+    (
+        "S072",
+        "a launched engine of a kind whose command is not known",
+    ),
+    ("S073", "a launched engine that is not told its port"),
+    (
+        "S074",
+        "a request that cannot be put in the words of the backend's API",
+    ),
+    ("S075", "arguments of an adapter that have no names"),
+    (
+        "S076",
+        "engines with and without a server in one scenario, which does not say that it is meant",
+    ),
     ("L003", "a percentile with too few samples to be sure of it"),
     ("L036", "an exclusion that excludes nothing"),
     ("L037", "a key that has no effect in this load"),

@@ -75,6 +75,7 @@ pub fn describe(plan: &Plan) -> String {
     describe_loads(plan, &mut text);
     describe_cells(plan, &mut text);
     describe_slos(plan, &mut text);
+    describe_engines(plan, &mut text);
     describe_order(plan, &mut text);
     text
 }
@@ -456,6 +457,30 @@ pub(super) fn planned_samples(plan: &Plan, instance: &SloInstance) -> Option<f64
 
 /// Runs beyond these are only counted.
 const RUNS_SHOWN: usize = 24;
+
+fn describe_engines(plan: &Plan, text: &mut String) {
+    let mut told: Vec<String> = Vec::new();
+    for cell in &plan.cells {
+        let Some(launch) = &cell.backend.launch else {
+            continue;
+        };
+        let words = launch.words.join(" ");
+        if told.is_empty() {
+            let _ = writeln!(
+                text,
+                "\nengines, started {}",
+                match plan.starts() {
+                    1 => "once".to_owned(),
+                    starts => format!("{starts} times in all"),
+                }
+            );
+        }
+        if !told.contains(&words) {
+            let _ = writeln!(text, "  {:<12} {words}", cell.backend.id);
+            told.push(words);
+        }
+    }
+}
 
 fn describe_order(plan: &Plan, text: &mut String) {
     if plan.order.len() < 2 {

@@ -6,6 +6,7 @@
 mod resolve;
 mod matrix;
 mod backends;
+pub mod launch;
 mod prompts;
 mod requests;
 mod loads;
@@ -25,6 +26,7 @@ pub use crate::spec::{Absence, Fingerprint};
 pub use arrivals::{
     Arrival, ArrivalCurve, Arrivals, Process, RampShape, RateForm, RatePiece, load_seed,
 };
+pub use launch::{Launch, Lifetime, Offline, Port, ReadyRule, StopSignal};
 pub use resolve::{PlanOptions, distinct, mistakes, plan};
 pub use users::{UserChange, UserChanges, UserCurve, UserExtent, UserPiece};
 
@@ -34,6 +36,7 @@ use std::time::Duration;
 
 use crate::diagnostic::Span;
 use crate::seed::{Random, Seed};
+use crate::spec::ArgsSpec;
 use crate::units::Rate;
 use crate::workload::{PrefixCache, Tokenizer, Workload};
 
@@ -64,6 +67,8 @@ pub struct Plan {
     pub slos: Vec<Slo>,
     /// How telemetry is sampled.
     pub telemetry: TelemetryPlan,
+    /// Commands that run between two backends.
+    pub between: Vec<Vec<String>>,
     /// Bounds on the whole run.
     pub limits: RunLimits,
     /// Set when every stage was shortened by `--smoke`.
@@ -157,8 +162,14 @@ pub struct Backend {
     pub tls: Tls,
     /// Not ready: its cells are skipped, not inconclusive.
     pub optional: bool,
-    /// How long it may take to answer its probe.
-    pub ready_timeout: Duration,
+    /// When it counts as ready.
+    pub ready: ReadyRule,
+    /// How it is started; `None`: it is there already.
+    pub launch: Option<Launch>,
+    /// A command that brings it up before its first cell; empty: none.
+    pub up: Vec<String>,
+    /// A command that takes it down after its last cell; empty: none.
+    pub down: Vec<String>,
     /// Where its own metrics are.
     pub metrics: EngineMetrics,
     /// Which GPUs it runs on.
@@ -174,6 +185,8 @@ pub enum BackendKind {
     TensorrtLlm,
     Friendli,
     LlamaCpp,
+    Ollama,
+    Transformers,
     Openai,
     /// The embedded simulator.
     Simulator,
@@ -181,12 +194,14 @@ pub enum BackendKind {
 
 impl BackendKind {
     /// Every kind, in the order of documents.
-    pub const ALL: [BackendKind; 7] = [
+    pub const ALL: [BackendKind; 9] = [
         BackendKind::Vllm,
         BackendKind::Sglang,
         BackendKind::TensorrtLlm,
         BackendKind::Friendli,
         BackendKind::LlamaCpp,
+        BackendKind::Ollama,
+        BackendKind::Transformers,
         BackendKind::Openai,
         BackendKind::Simulator,
     ];
@@ -199,6 +214,8 @@ impl BackendKind {
             BackendKind::TensorrtLlm => "tensorrt-llm",
             BackendKind::Friendli => "friendli",
             BackendKind::LlamaCpp => "llama.cpp",
+            BackendKind::Ollama => "ollama",
+            BackendKind::Transformers => "transformers",
             BackendKind::Openai => "openai",
             BackendKind::Simulator => "simulator",
         }
@@ -212,6 +229,56 @@ pub enum Api {
     Chat,
     /// `/v1/completions`.
     Completions,
+    /// `/v1/responses`.
+    Responses,
+    /// `/v1/messages`, Anthropic's.
+    Messages,
+    /// `/generate`, SGLang's own.
+    Generate,
+    /// `/v2/models/MODEL/generate_stream`, Triton's.
+    Triton,
+    /// `/generate_stream`, TGI's own.
+    Tgi,
+    /// `/api/chat`, Ollama's own.
+    Ollama,
+    /// JSON lines to an adapter that holds the engine.
+    Offline,
+}
+
+/// How an engine inside of an adapter works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfflineMode {
+    /// Each request streams, and joins the batch that runs.
+    Stream,
+    /// Requests that come together are one batch, answered as a whole.
+    Generate,
+}
+
+impl OfflineMode {
+    /// The name written in scenario files and in the protocol.
+    pub fn name(self) -> &'static str {
+        match self {
+            OfflineMode::Stream => "stream",
+            OfflineMode::Generate => "generate",
+        }
+    }
+}
+
+impl Api {
+    /// The name written in scenario files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Api::Chat => "chat",
+            Api::Completions => "completions",
+            Api::Responses => "responses",
+            Api::Messages => "messages",
+            Api::Generate => "generate",
+            Api::Triton => "triton",
+            Api::Tgi => "tgi",
+            Api::Ollama => "ollama",
+            Api::Offline => "offline",
+        }
+    }
 }
 
 /// A header's value: literal, or read from the environment when the run starts. Never printed.
@@ -266,6 +333,13 @@ pub enum Gpus {
     Off,
     /// These NVML indices.
     Nvml(Vec<u32>),
+    /// Those that a DCGM exporter tells of.
+    Dcgm {
+        /// Its page.
+        url: String,
+        /// Only these indices; empty: all.
+        devices: Vec<u32>,
+    },
 }
 
 /// The model.
@@ -279,6 +353,8 @@ pub struct Model {
     pub served_as: Vec<(String, String)>,
     /// What counts its tokens, and holds its chat template.
     pub tokenizer: Option<Arc<Tokenizer>>,
+    /// What a launched backend is told for this model, by backend id.
+    pub launch_args: Vec<(String, ArgsSpec)>,
 }
 
 impl Model {
@@ -629,6 +705,38 @@ pub struct RunLimits {
     pub output_tokens: Option<u64>,
     /// Load threads; `None`: chosen from the cores.
     pub workers: Option<u32>,
+}
+
+impl Plan {
+    /// Whether a run needs another process than the run before it: another backend, other words, or a lifetime that has ended.
+    pub fn needs_another_engine(&self, before: CellRun, now: CellRun) -> bool {
+        let (before, now) = (
+            &self.cells[before.cell].backend,
+            &self.cells[now.cell].backend,
+        );
+        let serves_on = |launch: &Launch| launch.lifetime == Lifetime::Backend;
+        before.id != now.id
+            || before.launch != now.launch
+            || !now.launch.as_ref().is_none_or(serves_on)
+    }
+
+    /// How often engines will be started, when any is launched.
+    pub fn starts(&self) -> usize {
+        let mut starts = 0;
+        let mut before: Option<CellRun> = None;
+        for &run in &self.order {
+            let cell = &self.cells[run.cell];
+            if let Some(launch) = &cell.backend.launch {
+                starts += match (launch.lifetime, before) {
+                    (Lifetime::Level, _) => cell.segments.len(),
+                    (_, Some(before)) => usize::from(self.needs_another_engine(before, run)),
+                    (_, None) => 1,
+                };
+            }
+            before = Some(run);
+        }
+        starts
+    }
 }
 
 /// A compiled SLO: what was written, and the instances that it is judged in. Filled by [`slos`].

@@ -31,6 +31,8 @@ pub fn nearest(kind: BackendKind, model: Option<&Model>) -> &'static str {
         BackendKind::Sglang => "a100-llama-3.1-8b-sglang",
         BackendKind::Vllm
         | BackendKind::LlamaCpp
+        | BackendKind::Ollama
+        | BackendKind::Transformers
         | BackendKind::Openai
         | BackendKind::Simulator => {
             if id.contains("qwen") {

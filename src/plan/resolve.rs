@@ -9,7 +9,7 @@ use super::prompts::LoadedSet;
 use super::{
     Api, Backend, BackendKind, BaselinePlan, Cell, Fingerprint, GoodputBound, Guard, Guards, Level,
     Model, Plan, Planned, RateForm, RunLimits, Schedule, TelemetryPlan, backends, describe, digest,
-    prompts, requests, samples, slos,
+    launch, prompts, requests, samples, slos,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{
@@ -191,6 +191,7 @@ impl<'a> Resolver<'a> {
             found.extend(slos::misspelt(self.spec));
             return None;
         }
+        self.check_interfaces(&cells, found);
         for cell in &mut cells {
             self.give_slices(cell, found);
             cell.digest = digest::cell(cell, self.seed);
@@ -225,6 +226,8 @@ impl<'a> Resolver<'a> {
             notes,
         } = slos::compile(spec, &cells, &deselected, self.repeats);
         found.extend(in_slos);
+        let launched = cells.iter().any(|cell| cell.backend.launch.is_some());
+        let between = run.and_then(|run| run.between.as_ref());
         Plan {
             name: spec
                 .name
@@ -241,13 +244,19 @@ impl<'a> Resolver<'a> {
             order: order(
                 &cells,
                 self.repeats,
-                written_order.unwrap_or(RunOrder::Rotate),
+                // Turns would start a launched engine anew for each cell.
+                written_order.unwrap_or(if launched {
+                    RunOrder::Listed
+                } else {
+                    RunOrder::Rotate
+                }),
                 self.seed,
             ),
             slos,
             cells,
             deselected,
             telemetry: self.telemetry(),
+            between: between.into_iter().flatten().map(launch::words).collect(),
             limits: run.map(limits).unwrap_or_default(),
             smoke: self.options.smoke,
             baseline: self.baseline(),
@@ -365,6 +374,34 @@ impl<'a> Resolver<'a> {
                 None => warning,
             });
         }
+    }
+
+    /// An engine without a server saves what HTTP costs: side by side with the others that must be meant.
+    fn check_interfaces(&self, cells: &[Cell], found: &mut Vec<Diagnostic>) {
+        let meant = self.spec.allow_mixed_interface.as_ref();
+        let offline = |cell: &&Cell| cell.backend.api == Api::Offline;
+        let Some(inside) = cells.iter().find(offline) else {
+            return;
+        };
+        let Some(outside) = cells.iter().find(|cell| !offline(cell)) else {
+            return;
+        };
+        if meant.is_some_and(|meant| meant.value) {
+            return;
+        }
+        let place = self.spec.backends.entry(&inside.backend.id);
+        let error = Diagnostic::error(
+            "S076",
+            format!(
+                "`{}` has no server, and `{}` is asked over HTTP: their numbers do not mean the same",
+                inside.backend.id, outside.backend.id
+            ),
+        )
+        .help("write `allow_mixed_interface: true` if that is meant, or measure them apart");
+        found.push(match place {
+            Some(entry) => error.at(entry.key.span, "offline"),
+            None => error,
+        });
     }
 
     /// The states of the prefix cache that are tested.
@@ -659,6 +696,9 @@ impl<'a> Resolver<'a> {
         });
         if self.options.smoke {
             requests::shorten(&mut request);
+        }
+        if !self.options.simulate {
+            backends::check_request(backend_entry, &request, found);
         }
         let context = LoadContext {
             prompts: set.workload.measured(),

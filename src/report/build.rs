@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::model::{
-    Category, Cell, CellRun, CellStatus, Client, Counts, Engine, Environment, Event, Failures, Lag,
-    Metric, Place, Reason, Report, SCHEMA, Scenario, SourceFile, Stage, StageNumbers, StageRepeat,
-    StateCounts, Status, Value, Verdict, VerdictRepeat, VerdictStatus,
+    Category, Cell, CellRun, CellStatus, Client, Counts, Engine, Environment, Event, Failures, Gpu,
+    Lag, Metric, Place, Reason, Report, SCHEMA, Scenario, SourceFile, Stage, StageNumbers,
+    StageRepeat, StateCounts, Status, Value, Verdict, VerdictRepeat, VerdictStatus,
 };
 use super::rerun::Ids;
 use super::wording::{percent, rounded};
@@ -93,6 +93,7 @@ pub fn build(inputs: &Inputs) -> Report {
         },
         environment: Environment {
             engines,
+            gpus: gpus(inputs),
             ..inputs.environment.clone()
         },
         client: worst_client(cells.iter().flat_map(|cell| &cell.runs)),
@@ -158,6 +159,29 @@ fn counter<'a>(counts: &'a mut StateCounts, verdict: &Verdict) -> &'a mut u32 {
     }
 }
 
+/// Every GPU that was watched in some run, once.
+fn gpus(inputs: &Inputs) -> Vec<Gpu> {
+    let mut gpus = inputs.environment.gpus.clone();
+    let watched = inputs
+        .runs
+        .iter()
+        .filter_map(CellResult::observations)
+        .flat_map(|seen| &seen.devices);
+    for device in watched {
+        let gpu = Gpu {
+            index: device.index,
+            name: device.name.clone(),
+            memory_bytes: device.memory_bytes,
+            driver: device.driver.clone(),
+            simulated: device.simulated,
+        };
+        if !gpus.contains(&gpu) {
+            gpus.push(gpu);
+        }
+    }
+    gpus
+}
+
 fn engines(inputs: &Inputs) -> Vec<Engine> {
     let mut engines: Vec<Engine> = Vec::new();
     for cell in &inputs.plan.cells {
@@ -187,6 +211,11 @@ fn engines(inputs: &Inputs) -> Vec<Engine> {
             models: facts.map(|facts| facts.models.clone()).unwrap_or_default(),
             simulated: kind == plan::BackendKind::Simulator
                 || facts.is_some_and(|facts| facts.simulated),
+            command: facts.and_then(|facts| facts.command.clone()),
+            cold_start_s: facts
+                .and_then(|facts| facts.cold_start)
+                .map(|cold| (cold.as_secs_f64() * 1000.0).round() / 1000.0),
+            log: facts.and_then(|facts| facts.log.clone()),
         });
     }
     engines
@@ -232,6 +261,7 @@ fn cell_run_of(run: &CellResult, order: u32) -> CellRun {
                     CellStatus::Budget,
                     Some("the budget of the run was reached".to_owned()),
                 ),
+                Ending::EngineDied(text) => (CellStatus::EngineDied, Some(text.clone())),
             };
             CellRun {
                 repeat: seen.repeat,

@@ -152,7 +152,7 @@ pub struct Gpu {
 }
 
 /// One engine under test.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Engine {
     /// The backend's id in the scenario.
     pub backend: String,
@@ -166,6 +166,15 @@ pub struct Engine {
     pub models: Vec<String>,
     /// It is the embedded simulator.
     pub simulated: bool,
+    /// The command that it was started with, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Seconds from the start of its process to its first token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_start_s: Option<f64>,
+    /// Where its output is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
 }
 
 /// One backend × model × prompt set × load.
@@ -220,6 +229,8 @@ pub enum CellStatus {
     Interrupted,
     /// The budget of the run was reached.
     Budget,
+    /// Its engine, which was launched for it, ended by itself.
+    EngineDied,
     /// It was to run and could not: its verdicts are inconclusive.
     NotReady,
     /// It was not asked to run after all: its verdicts are skipped.

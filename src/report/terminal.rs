@@ -764,8 +764,13 @@ fn wrapped_lines(lines: &[String], width: usize, further: &str) -> String {
     wrapped.join("\n")
 }
 
-/// `text` broken between words at `width`, with its first and its further indents. Two spaces between words are kept.
+/// `text` broken between words at `width`, with its first and its further indents. Two spaces between words are kept, and so are
+/// its own line breaks.
 fn wrapped(text: &str, width: usize, first: &str, further: &str) -> String {
+    if let Some((line, rest)) = text.split_once('\n') {
+        let line = wrapped(line, width, first, further);
+        return format!("{line}\n{}", wrapped(rest, width, further, further));
+    }
     let mut lines = Vec::new();
     let mut line = first.to_owned();
     let mut empty = true;
@@ -808,6 +813,10 @@ mod tests {
 
     #[test]
     fn text_is_broken_between_words() {
+        assert_eq!(
+            wrapped("one two\n| three", 9, "", "  "),
+            "one two\n  | three"
+        );
         assert_eq!(
             wrapped("one two three  four", 9, "", "  "),
             "one two\n  three\n  four"

@@ -6,6 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::sources;
+use super::standing::{Standing, restarts_by_level};
 use super::world::{Snapshot, World};
 use crate::clock::Clock;
 use crate::engine::{BodyTemplate, Dialect, HttpTarget, LaneFacts, Pulse};
@@ -23,6 +24,8 @@ use crate::units::Moment;
 const TICK: Duration = Duration::from_millis(100);
 /// How often abort rules are looked at.
 const ABORT_EVERY: Duration = Duration::from_secs(1);
+/// How long streams of an engine that has ended are read on: what it has sent is still in the sockets.
+const DEAD_DRAIN: Duration = Duration::from_millis(500);
 /// How long streams are read on after the first Ctrl-C.
 const INTERRUPTED_DRAIN: Duration = Duration::from_secs(5);
 
@@ -35,6 +38,7 @@ pub(super) fn run(
     run: CellRun,
     ready: Ready,
     budget: (Option<u64>, Option<u64>),
+    standing: &mut Standing<'_>,
     world: &mut World<'_>,
 ) -> Result<Observations, LoadError> {
     let cell = &plan.cells[run.cell];
@@ -54,16 +58,15 @@ pub(super) fn run(
         ..Observations::default()
     };
     let pulse = Arc::new(Pulse::default());
-    let sampler = Sampler::start(
-        sources::of(plan, cell, &ready, world, pulse.clone(), &mut seen.events),
-        plan.telemetry.every,
-        clock,
-    );
+    let sources = sources::of(plan, cell, &ready, world, pulse.clone(), &mut seen.events);
+    seen.devices = sources.iter().flat_map(|source| source.devices()).collect();
+    let sampler = Sampler::start(sources, plan.telemetry.every, clock);
     let target = Arc::new(HttpTarget {
-        endpoint: ready.endpoint.clone(),
-        headers: ready.headers.clone(),
+        endpoint: dialect.endpoint(&ready.endpoint, &ready.model),
+        headers: dialect.headers(&ready.headers),
         dialect,
         timeouts: cell.request.timeouts,
+        offline: ready.offline.clone(),
     });
     let template = Arc::new(BodyTemplate::new(dialect, &ready.model, &cell.request));
     let workers = workers(plan, cell, world.capacity);
@@ -82,6 +85,13 @@ pub(super) fn run(
     for segment in 0..cell.segments.len() {
         if segment > 0 {
             world.interrupt.wait(cell.segments[segment - 1].cooldown);
+            if restarts_by_level(cell)
+                && attendant.ending == Ending::Complete
+                && world.interrupt.count() == 0
+                && let Err(problem) = standing.restart(cell, &mut seen.events, world)
+            {
+                attendant.ending = Ending::EngineDied(problem.0);
+            }
         }
         if world.interrupt.count() > 0 {
             attendant.ending = Ending::Interrupted;
@@ -113,7 +123,7 @@ pub(super) fn run(
             unsent,
             facts: learnt,
             worker_cpu,
-        } = attendant.attend(request, heard, began, world)?;
+        } = attendant.attend(request, heard, began, standing, world)?;
         let wall = clock.now().since(began).as_secs_f64();
         for ((weighted, total), share) in cpu.iter_mut().zip(worker_cpu) {
             (*weighted, *total) = (*weighted + share * wall, *total + wall);
@@ -126,7 +136,19 @@ pub(super) fn run(
     seen.ending = attendant.ending;
     let Sampled { series, events, .. } = sampler.stop();
     seen.telemetry = series;
-    seen.events.extend(events);
+    // An engine that is started anew for each level has been started anew on purpose.
+    seen.events.extend(
+        events
+            .into_iter()
+            .filter(|event| !(restarts_by_level(cell) && event.kind == "engine_restarted")),
+    );
+    if let Ending::EngineDied(text) = &seen.ending {
+        seen.events.push(NotableEvent {
+            at: clock.now(),
+            kind: "engine_died",
+            text: text.clone(),
+        });
+    }
     seen.events.extend(prompts_reused(cell));
     seen.client = client(facts, &cpu);
     Ok(seen)
@@ -280,6 +302,7 @@ impl Attendant<'_> {
         request: SegmentRequest<'_>,
         heard: std::sync::mpsc::Receiver<Vec<RequestRecord>>,
         began: Moment,
+        standing: &mut Standing<'_>,
         world: &mut World<'_>,
     ) -> Result<SegmentResult, LoadError> {
         let (tally, stop) = (request.tally.clone(), request.stop.clone());
@@ -310,6 +333,13 @@ impl Attendant<'_> {
                     world.watcher.tick(self.run, &snapshot);
                 }
                 self.heed_interrupt(world, &stop, now);
+                if !stop.is_stopped()
+                    && let Some(text) = standing.died()
+                {
+                    world.watcher.note(&text);
+                    self.ending = Ending::EngineDied(text);
+                    stop.stop(now + DEAD_DRAIN);
+                }
                 if self.budget.is_spent() && !stop.is_stopped() {
                     self.ending = Ending::Budget;
                     stop.stop(now);

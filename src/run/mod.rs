@@ -6,6 +6,7 @@
 pub mod world;
 pub mod cell;
 pub mod sources;
+mod standing;
 
 pub use world::{Interrupt, Snapshot, Watcher, World};
 
@@ -14,21 +15,22 @@ use std::time::{Duration, Instant};
 use crate::observation::{CellResult, NotRun};
 use crate::plan::describe::cell_totals;
 use crate::plan::{Cell, CellRun, Plan};
-use crate::server;
 use crate::units::format_duration;
+use standing::Standing;
 
 /// Runs every cell of the plan in its order.
 pub fn run(plan: &Plan, world: &mut World<'_>) -> Vec<CellResult> {
     raise_file_limit();
     let began = Instant::now();
     let mut spent = Spent::default();
+    let mut standing = Standing::new(plan, world);
     let mut results = Vec::with_capacity(plan.order.len());
     for (position, &run) in plan.order.iter().enumerate() {
         let cell = &plan.cells[run.cell];
         world.watcher.cell_begins(position, run);
         let result = match refusal(plan, cell, world, began, &spent) {
             Some(why) => CellResult::NotRun(run, why),
-            None => run_cell(plan, run, &spent, world),
+            None => run_cell(plan, run, &spent, &mut standing, world),
         };
         if let CellResult::Measured(seen) = &result {
             spent.requests += seen.records.len() as u64;
@@ -48,6 +50,7 @@ pub fn run(plan: &Plan, world: &mut World<'_>) -> Vec<CellResult> {
             world.interrupt.wait(cell.cooldown);
         }
     }
+    standing.down(world);
     results
 }
 
@@ -102,28 +105,16 @@ fn expected(cell: &Cell) -> Duration {
     Duration::try_from_secs_f64(cell_totals(cell).seconds).unwrap_or(Duration::MAX)
 }
 
-fn run_cell(plan: &Plan, run: CellRun, spent: &Spent, world: &mut World<'_>) -> CellResult {
+fn run_cell(
+    plan: &Plan,
+    run: CellRun,
+    spent: &Spent,
+    standing: &mut Standing<'_>,
+    world: &mut World<'_>,
+) -> CellResult {
     let cell = &plan.cells[run.cell];
-    let (watcher, interrupt) = (&mut *world.watcher, &world.interrupt);
-    let mut told = false;
-    let mut waiting = |problem: &str| {
-        if !std::mem::replace(&mut told, true) {
-            let limit = format_duration(cell.backend.ready_timeout);
-            watcher.note(&format!(
-                "waiting up to {limit} for backend `{}`: {problem}",
-                cell.backend.id
-            ));
-        }
-        interrupt.count() == 0
-    };
-    let brought = server::bring_up(
-        &cell.backend,
-        &cell.model,
-        plan.seed,
-        world.environment,
-        &mut waiting,
-    );
-    let ready = match brought {
+    let mut events = Vec::new();
+    let ready = match standing.ready(run, &mut events, world) {
         Ok(ready) => ready,
         Err(_) if world.interrupt.count() > 0 => {
             return CellResult::NotRun(run, NotRun::Interrupted);
@@ -133,8 +124,11 @@ fn run_cell(plan: &Plan, run: CellRun, spent: &Spent, world: &mut World<'_>) -> 
         }
         Err(problem) => return CellResult::NotRun(run, NotRun::NotReady(problem.0)),
     };
-    match cell::run(plan, run, ready, spent.left(plan), world) {
-        Ok(seen) => CellResult::Measured(Box::new(seen)),
+    match cell::run(plan, run, ready, spent.left(plan), standing, world) {
+        Ok(mut seen) => {
+            seen.events.splice(0..0, events);
+            CellResult::Measured(Box::new(seen))
+        }
         Err(error) => CellResult::NotRun(run, NotRun::NotReady(error.to_string())),
     }
 }

@@ -8,8 +8,10 @@ use crate::engine::Pulse;
 use crate::observation::NotableEvent;
 use crate::plan::{Cell, Gpus, Plan};
 use crate::server::{self, Ready};
+use crate::telemetry::dcgm::DcgmSource;
 use crate::telemetry::engine::EngineSource;
 use crate::telemetry::host::HostSource;
+use crate::telemetry::nvidia_smi::SmiSource;
 use crate::telemetry::nvml::NvmlSource;
 use crate::telemetry::recorded::RecordedSource;
 use crate::telemetry::simulated::SimulatedSource;
@@ -29,6 +31,14 @@ pub(super) fn of(
     events: &mut Vec<NotableEvent>,
 ) -> Vec<Box<dyn TelemetrySource>> {
     let mut sources: Vec<Box<dyn TelemetrySource>> = vec![Box::new(HostSource::new(pulse))];
+    if ready.offline.is_some() {
+        events.push(NotableEvent {
+            at: Moment::ZERO,
+            kind: "offline",
+            text: "driven inside of its process, without a server: its times leave out what HTTP costs"
+                .to_owned(),
+        });
+    }
     let mut unavailable = |text: String| {
         events.push(NotableEvent {
             at: Moment::ZERO,
@@ -71,13 +81,27 @@ fn gpu(
     }
     let indices = match &cell.backend.gpus {
         Gpus::Off => return Ok(None),
+        Gpus::Dcgm { url, devices } => {
+            let page = server::page(url, &cell.backend.tls)?;
+            let source = DcgmSource::open(page, devices)
+                .map_err(|problem| format!("no GPU telemetry: {problem}"))?;
+            return Ok(Some(Box::new(Throttled {
+                source,
+                next: Moment::ZERO,
+            })));
+        }
         Gpus::Nvml(indices) => Some(indices.as_slice()),
         Gpus::Auto if ready.endpoint.is_loopback() && !ready.facts.simulated => None,
         Gpus::Auto => return Ok(None),
     };
-    NvmlSource::open(indices)
-        .map(|source| Some(Box::new(source) as Box<dyn TelemetrySource>))
-        .map_err(|error| error.to_string())
+    match NvmlSource::open(indices) {
+        Ok(source) => Ok(Some(Box::new(source))),
+        // The program may be there without the library.
+        Err(error) => match SmiSource::open("nvidia-smi", indices) {
+            Ok(source) => Ok(Some(Box::new(source))),
+            Err(_) => Err(error.to_string()),
+        },
+    }
 }
 
 fn sample(gpu: &crate::engine::simulator::SimulatedGpu) -> GpuSample {
@@ -105,12 +129,12 @@ fn engine(cell: &Cell, ready: &Ready) -> Result<Option<Box<dyn TelemetrySource>>
 }
 
 /// A source that is asked less often than the others.
-struct Throttled {
-    source: EngineSource,
+struct Throttled<S> {
+    source: S,
     next: Moment,
 }
 
-impl TelemetrySource for Throttled {
+impl<S: TelemetrySource> TelemetrySource for Throttled<S> {
     fn name(&self) -> &str {
         self.source.name()
     }

@@ -20,6 +20,10 @@ pub struct World<'a> {
     pub watcher: &'a mut dyn Watcher,
     /// What a load thread of this machine can take.
     pub capacity: Capacity,
+    /// The file of this program, which guards the engines that it starts.
+    pub program: std::path::PathBuf,
+    /// The folder for the logs of engines.
+    pub logs: std::path::PathBuf,
     /// A recording to play in place of GPUs, for tests and rehearsals.
     pub recorded_gpu: Option<std::path::PathBuf>,
 }

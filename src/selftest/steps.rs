@@ -193,6 +193,7 @@ run: {{ warmup: 0s, drain: 5s }}
             headers: hyper::HeaderMap::new(),
             dialect,
             timeouts: cell.request.timeouts,
+            offline: None,
         }),
         template: Arc::new(BodyTemplate::new(dialect, "truth", &cell.request)),
         pulse: Arc::default(),

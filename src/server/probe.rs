@@ -1,9 +1,13 @@
 //! Asks a backend whether it is there, where its API is and which models it lists.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue as HttpValue};
 
+use super::first_token::first_token;
+use crate::engine::Adapter;
 use crate::engine::simulator::{SimulatorConfig, SimulatorHandle};
 use crate::observation::EngineFacts;
 use crate::plan::{Backend, BackendKind, HeaderValue, Model};
@@ -11,16 +15,14 @@ use crate::units::format_duration;
 use crate::wire::fetch::FetchError;
 use crate::wire::{Answer, Endpoint, fetch, tls};
 
-/// Between two probes of a server that does not answer yet.
-const INTERVAL: Duration = Duration::from_millis(250);
 /// One probe takes no longer.
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Looks up an environment variable; an empty one counts as unset.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Told after each probe that failed, with the reason; `false` ends the waiting.
-pub type Waiting<'a> = &'a mut dyn FnMut(&str) -> bool;
+/// Told before each further probe why the one before failed; an error ends the waiting.
+pub type Waiting<'a> = &'a mut dyn FnMut(&str) -> Result<(), NotReady>;
 
 /// A backend that can be measured.
 #[derive(Debug)]
@@ -35,6 +37,43 @@ pub struct Ready {
     pub facts: EngineFacts,
     /// The embedded engine, when it is one; dropped, it stops.
     pub simulator: Option<SimulatorHandle>,
+    /// The adapter that holds it, when it has no server.
+    pub offline: Option<Arc<Adapter>>,
+}
+
+impl Ready {
+    /// An engine that an adapter holds.
+    pub(super) fn offline(adapter: Arc<Adapter>, model: &str, version: Option<String>) -> Ready {
+        Ready {
+            endpoint: Endpoint {
+                host: "offline".to_owned(),
+                port: 0,
+                prefix: String::new(),
+                // It is on this machine.
+                addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+                tls: None,
+            },
+            headers: HeaderMap::new(),
+            model: model.to_owned(),
+            facts: EngineFacts {
+                version,
+                ..EngineFacts::default()
+            },
+            simulator: None,
+            offline: Some(adapter),
+        }
+    }
+}
+
+/// Asks a backend that has said to be ready for a first token.
+pub(super) fn first_token_of(
+    backend: &Backend,
+    ready: &Ready,
+    until: Instant,
+) -> Result<(), NotReady> {
+    first_token(backend, ready, until).map_err(|problem| match problem {
+        Problem::NotYet(problem) | Problem::Final(problem) => problem,
+    })
 }
 
 /// Why a backend cannot be measured.
@@ -75,25 +114,25 @@ pub fn bring_up(
         (None, Some(simulator)) => simulator.base_url(),
         (None, None) => return Err(NotReady(format!("backend `{}` has no URL", backend.id))),
     };
+    let mut ready = probe(backend, model, &url, environment, waiting)?;
+    ready.facts.simulated |= simulator.is_some();
+    ready.simulator = simulator;
+    Ok(ready)
+}
+
+/// Asks the backend at `url` until it is ready by its rule.
+pub(super) fn probe(
+    backend: &Backend,
+    model: &Model,
+    url: &str,
+    environment: Environment<'_>,
+    waiting: Waiting<'_>,
+) -> Result<Ready, NotReady> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| NotReady(format!("no runtime for the probe: {error}")))?;
-    let found = runtime.block_on(find(backend, &url, environment, waiting))?;
-    let simulated = simulator.is_some() || found.says_simulated;
-    let model = name_of(model, backend, &found)?;
-    Ok(Ready {
-        facts: EngineFacts {
-            url: found.endpoint.to_string(),
-            version: found.version,
-            models: found.models,
-            simulated,
-        },
-        endpoint: found.endpoint,
-        headers: found.headers,
-        model,
-        simulator,
-    })
+    runtime.block_on(find(backend, model, url, environment, waiting))
 }
 
 fn start_simulator(
@@ -126,51 +165,112 @@ struct Found {
 
 async fn find(
     backend: &Backend,
+    model: &Model,
     url: &str,
     environment: Environment<'_>,
     waiting: Waiting<'_>,
-) -> Result<Found, NotReady> {
+) -> Result<Ready, NotReady> {
     let headers = headers(backend, environment)?;
     let config = tls::client_config(backend.tls.ca.as_deref(), backend.tls.insecure)
         .map_err(|error| NotReady(error.to_string()))?;
     let written = Endpoint::resolve(url, || config)
         .await
         .map_err(|error| NotReady(error.to_string()))?;
-    let began = Instant::now();
+    let until = Instant::now() + backend.ready.timeout;
     loop {
-        let problem = match look(&written, &headers).await {
-            Ok((endpoint, models)) => {
-                let (version, says_simulated) = version(&endpoint, &headers).await;
-                return Ok(Found {
-                    endpoint,
-                    headers,
-                    models,
-                    version,
-                    says_simulated,
-                });
-            }
+        let problem = match ask(backend, model, &written, &headers, until).await {
+            Ok(ready) => return Ok(ready),
             Err(Problem::Final(error)) => return Err(error),
             Err(Problem::NotYet(error)) => error,
         };
-        let waited = began.elapsed();
-        if waited + INTERVAL > backend.ready_timeout {
-            let limit = format_duration(backend.ready_timeout);
+        if Instant::now() + backend.ready.interval > until {
+            let limit = format_duration(backend.ready.timeout);
             return Err(NotReady(format!(
                 "backend `{}` at {written} is not ready after {limit}: {problem}",
                 backend.id
             )));
         }
-        if !waiting(&problem.0) {
-            return Err(NotReady(format!(
-                "stopped while waiting for backend `{}` at {written}: {problem}",
-                backend.id
-            )));
-        }
-        tokio::time::sleep(INTERVAL).await;
+        waiting(&problem.0)?;
+        tokio::time::sleep(backend.ready.interval).await;
     }
 }
 
-enum Problem {
+/// One probe by the backend's rule: its page, its models, and a first token where one is wanted.
+async fn ask(
+    backend: &Backend,
+    model: &Model,
+    written: &Endpoint,
+    headers: &HeaderMap,
+    until: Instant,
+) -> Result<Ready, Problem> {
+    let rule = &backend.ready;
+    if let Some(path) = &rule.path {
+        page(written, path, rule.status, headers).await?;
+    }
+    let (endpoint, models) = look(written, headers, rule.path.is_some(), backend.kind).await?;
+    let (version, says_simulated) = version(&endpoint, headers).await;
+    let found = Found {
+        endpoint,
+        headers: headers.clone(),
+        models,
+        version,
+        says_simulated,
+    };
+    let name = name_of(model, backend, &found)?;
+    let Found {
+        endpoint,
+        headers,
+        models,
+        version,
+        says_simulated,
+    } = found;
+    let ready = Ready {
+        facts: EngineFacts {
+            url: endpoint.to_string(),
+            version,
+            models,
+            simulated: says_simulated,
+            ..EngineFacts::default()
+        },
+        endpoint,
+        headers,
+        model: name,
+        simulator: None,
+        offline: None,
+    };
+    if rule.first_token {
+        first_token(backend, &ready, until)?;
+    }
+    Ok(ready)
+}
+
+/// Asks for the page that tells that an engine is ready.
+async fn page(
+    written: &Endpoint,
+    path: &str,
+    status: u16,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
+    let root = written.with_prefix(written.prefix.trim_end_matches("/v1"));
+    let answer = fetch(&root, path, headers, None, PROBE_LIMIT)
+        .await
+        .map_err(|error| Problem::NotYet(error.into()))?;
+    let problem = match answer.status {
+        told if told == status => return Ok(()),
+        503 => format!("{root}{path} answers 503: it is still loading"),
+        told => format!("{root}{path} answers {told}, and not {status}"),
+    };
+    Err(Problem::NotYet(NotReady(problem)))
+}
+
+impl From<NotReady> for Problem {
+    fn from(error: NotReady) -> Problem {
+        Problem::Final(error)
+    }
+}
+
+/// Why one probe found no engine that is ready.
+pub(super) enum Problem {
     /// It may come up yet.
     NotYet(NotReady),
     /// Waiting does not help.
@@ -178,7 +278,14 @@ enum Problem {
 }
 
 /// Asks for the list of models, under `/v1` too where the URL does not name it.
-async fn look(written: &Endpoint, headers: &HeaderMap) -> Result<(Endpoint, Vec<String>), Problem> {
+///
+/// Some servers have no such list; then their health page decides, unless the page of their rule has done so (`page_is_fine`).
+async fn look(
+    written: &Endpoint,
+    headers: &HeaderMap,
+    page_is_fine: bool,
+    kind: BackendKind,
+) -> Result<(Endpoint, Vec<String>), Problem> {
     let with_version = written.with_prefix(format!("{}/v1", written.prefix));
     let candidates = if written.prefix.ends_with("/v1") {
         vec![written.clone()]
@@ -207,7 +314,10 @@ async fn look(written: &Endpoint, headers: &HeaderMap) -> Result<(Endpoint, Vec<
             status => missing = Some((endpoint, status)),
         }
     }
-    // Some servers list no models; then their health page decides.
+    // A hosted service has neither page.
+    if page_is_fine || kind == BackendKind::Friendli {
+        return Ok((candidates[0].clone(), Vec::new()));
+    }
     let root = written.with_prefix(written.prefix.trim_end_matches("/v1"));
     match fetch(&root, "/health", headers, None, PROBE_LIMIT).await {
         Ok(health) if health.status == 200 => Ok((candidates[0].clone(), Vec::new())),
@@ -252,17 +362,20 @@ async fn version(endpoint: &Endpoint, headers: &HeaderMap) -> (Option<String>, b
 
 fn name_of(model: &Model, backend: &Backend, found: &Found) -> Result<String, NotReady> {
     let listed = found.models.join("`, `");
+    // The simulator that is served alone takes any name.
+    let is_picky =
+        refuses_others(backend.kind) && !found.models.is_empty() && !found.says_simulated;
+    let must_list = backend.ready.model_listed || is_picky;
     match (model.name_for(&backend.id), found.models.as_slice()) {
-        // The simulator that is served alone takes any name.
-        (Some(name), models)
-            if refuses_others(backend.kind)
-                && !found.says_simulated
-                && !models.is_empty()
-                && !models.iter().any(|known| known == name) =>
-        {
+        (Some(name), models) if must_list && !models.iter().any(|known| known == name) => {
             Err(NotReady(format!(
-                "{} lists the model `{listed}` and not `{name}`: name what it serves under `models`",
-                found.endpoint
+                "{} lists {} and not `{name}`: name what it serves under `models`",
+                found.endpoint,
+                if models.is_empty() {
+                    "no model".to_owned()
+                } else {
+                    format!("the model `{listed}`")
+                }
             )))
         }
         (Some(name), _) => Ok(name.to_owned()),
@@ -289,6 +402,8 @@ fn refuses_others(kind: BackendKind) -> bool {
         | BackendKind::TensorrtLlm
         | BackendKind::Friendli
         | BackendKind::LlamaCpp
+        | BackendKind::Ollama
+        | BackendKind::Transformers
         | BackendKind::Openai => false,
     }
 }

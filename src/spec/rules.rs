@@ -3,10 +3,11 @@
 use super::decode::Problems;
 use super::tree::Map;
 use super::types::{
-    BackendSpec, BatchSize, BatchSpec, CostSpec, DriveSpec, HeaderSpec, InlineSource, LevelsSpec,
-    ProcessSpec, PromptsUse, RequestSpec, RunSpec, StageSpec, TargetSpec, TraceFormat,
-    TraceLoadSpec, TraceSource, WorkersSpec,
+    BackendSpec, BatchSize, BatchSpec, CostSpec, DockerSpec, DriveSpec, HeaderSpec, InlineSource,
+    Interface, LaunchSpec, LevelsSpec, ProcessSpec, PromptsUse, ReadySpec, RequestSpec, RunSpec,
+    StageSpec, TargetSpec, TraceFormat, TraceLoadSpec, TraceSource, WorkersSpec,
 };
+use super::values::Table;
 use crate::diagnostic::{Span, Spanned};
 
 /// The keys that say how far a stage or level goes.
@@ -21,7 +22,39 @@ const SECRET_HEADERS: &[&str] = &[
     "api-key",
 ];
 
-pub(super) fn backend(spec: &BackendSpec, _map: &Map, problems: &mut Problems) {
+pub(super) fn backend(spec: &BackendSpec, map: &Map, problems: &mut Problems) {
+    problems.only_one_of(
+        map,
+        &["url", "launch"],
+        "a launched engine listens where its `launch` says",
+    );
+    problems.only_one_of(
+        map,
+        &["launch", "up"],
+        "an engine is launched, or brought up by a command",
+    );
+    let offline = spec
+        .interface
+        .as_ref()
+        .is_some_and(|interface| interface.value == Interface::Offline);
+    if offline {
+        for key in ["url", "api", "metrics", "auth", "headers"] {
+            problems.only_one_of(
+                map,
+                &["interface", key],
+                "an engine without a server has no such thing",
+            );
+        }
+    } else if let Some((key, _)) = problems.find(map, "mode") {
+        let span = key.span;
+        problems.error("S018", "`mode` is for offline engines", span, "");
+        problems.advise("write `interface: offline` beside it, or leave it out");
+    }
+    if let (None, false, Some((key, _))) = (&spec.launch, offline, problems.find(map, "stop")) {
+        let span = key.span;
+        problems.error("S018", "`stop` has nothing to stop", span, "");
+        problems.advise("it belongs to `launch`; what `up` brought up is taken down by `down`");
+    }
     for header in spec.headers.iter().flatten() {
         let secret = SECRET_HEADERS.contains(&header.key.value.to_ascii_lowercase().as_str());
         if let (true, HeaderSpec::Literal(literal)) = (secret, &header.value) {
@@ -34,6 +67,52 @@ pub(super) fn backend(spec: &BackendSpec, _map: &Map, problems: &mut Problems) {
         .and_then(|limit| limit.in_flight.as_ref())
     {
         problems.at_least_one("in_flight", limit);
+    }
+}
+
+pub(super) fn ready(spec: &ReadySpec, _map: &Map, problems: &mut Problems) {
+    if let Some(path) = &spec.path
+        && !path.value.starts_with('/')
+    {
+        problems.error("S024", "`path` must begin with `/`", path.span, "");
+    }
+    if let Some(status) = &spec.status
+        && !(100..600).contains(&status.value)
+    {
+        problems.error("S024", "`status` must be an HTTP status", status.span, "");
+    }
+}
+
+pub(super) fn launch(spec: &LaunchSpec, map: &Map, problems: &mut Problems) {
+    no_secrets_in(spec.env.as_ref(), problems);
+    for key in ["command", "python", "cwd", "env"] {
+        problems.only_one_of(
+            map,
+            &["docker", key],
+            "what runs in a container is said under `docker`",
+        );
+    }
+}
+
+pub(super) fn docker(spec: &DockerSpec, _map: &Map, problems: &mut Problems) {
+    if let Some(port) = &spec.port
+        && !(1..=u32::from(u16::MAX)).contains(&port.value)
+    {
+        problems.error("S024", "`port` must be between 1 and 65535", port.span, "");
+    }
+    no_secrets_in(spec.env.as_ref(), problems);
+}
+
+/// Notes variables whose name says that their value is a secret.
+fn no_secrets_in(variables: Option<&Table<HeaderSpec>>, problems: &mut Problems) {
+    for variable in variables.into_iter().flatten() {
+        let name = variable.key.value.to_ascii_uppercase();
+        let secret = ["TOKEN", "KEY", "SECRET", "PASSWORD"]
+            .iter()
+            .any(|word| name.ends_with(word));
+        if let (true, HeaderSpec::Literal(literal)) = (secret, &variable.value) {
+            literal_secret(&variable.key.value, literal.span, problems);
+        }
     }
 }
 

@@ -59,6 +59,8 @@ record! {
         pub outputs: Option<Vec<OutputFormat>>,
         /// `strict` makes every difference between compared backends an error, not a note.
         pub fairness: Option<Spanned<Fairness>>,
+        /// Engines with and without a server may stand in one table. Default: `false`.
+        pub allow_mixed_interface: Option<Spanned<bool>>,
         /// Metrics of your own.
         pub metrics: Option<MetricsSpec>,
         /// Prices, for cost metrics.
@@ -113,16 +115,16 @@ record! {
         pub limit: Option<LimitSpec>,
         /// What is asked of this engine with each request.
         pub request: Option<RequestSpec>,
-        /// A command that starts the engine.
-        pub launch: Option<NotYet>,
-        /// A command that brings the engine up.
-        pub up: Option<NotYet>,
-        /// A command that takes the engine down.
-        pub down: Option<NotYet>,
+        /// How the engine is started, in place of `url`; `{}` takes everything from its kind.
+        pub launch: Option<LaunchSpec>,
+        /// A command that brings the engine up before its first cell, as a list of words; it ends when the engine is on its way.
+        pub up: Option<CommandSpec>,
+        /// A command that takes the engine down after its last cell, as a list of words.
+        pub down: Option<CommandSpec>,
         /// How a launched engine is stopped.
-        pub stop: Option<NotYet>,
-        /// How an offline engine is driven.
-        pub mode: Option<NotYet>,
+        pub stop: Option<StopSpec>,
+        /// How an offline engine is driven: `stream` or `generate`. Default: `stream`.
+        pub mode: Option<Spanned<Mode>>,
     }
 }
 
@@ -139,6 +141,10 @@ words! {
         Friendli = "friendli",
         /// llama.cpp.
         LlamaCpp = "llama.cpp",
+        /// Ollama.
+        Ollama = "ollama",
+        /// The server of Hugging Face Transformers.
+        Transformers = "transformers",
         /// Any server that speaks the OpenAI API.
         Openai = "openai",
         /// The embedded simulator.
@@ -153,6 +159,18 @@ words! {
         Chat = "chat",
         /// `/v1/completions`.
         Completions = "completions",
+        /// `/v1/responses`, OpenAI's newer one.
+        Responses = "responses",
+        /// `/v1/messages`, Anthropic's; vLLM, SGLang and llama.cpp have it, too.
+        Messages = "messages",
+        /// `/generate`, SGLang's own.
+        Generate = "generate",
+        /// `/v2/models/MODEL/generate_stream`, Triton's, before TensorRT-LLM's backend.
+        Triton = "triton",
+        /// `/generate_stream`, TGI's own.
+        Tgi = "tgi",
+        /// `/api/chat`, Ollama's own.
+        Ollama = "ollama",
     }
 }
 
@@ -161,7 +179,18 @@ words! {
     pub enum Interface {
         /// As a server.
         Http = "http",
-        ? "offline",
+        /// Inside of a child process that an adapter drives, without a server.
+        Offline = "offline",
+    }
+}
+
+words! {
+    /// How an offline engine is driven.
+    pub enum Mode {
+        /// Each request streams its tokens and joins the batch that runs.
+        Stream = "stream",
+        /// Requests that come together are one batch, answered as a whole.
+        Generate = "generate",
     }
 }
 
@@ -211,9 +240,162 @@ record! {
 record! {
     /// How readiness is found out.
     pub struct ReadySpec {
-        /// How long a backend may take to answer its probe. Default: `10s`.
+        check: rules::ready;
+        /// The page that is asked first, like `/health`. Default for a launched engine: that of its kind; else the list of models.
+        pub path: Option<Spanned<String>>,
+        /// The status that this page answers when the engine is ready. Default: 200.
+        pub status: Option<Spanned<u32>>,
+        /// Between two probes. Default: `250ms`.
+        pub interval: Option<Spanned<Duration>>,
+        /// How long a backend may take to be ready. Default: `10s`; launched: `10m`.
         pub timeout: Option<Spanned<Duration>>,
+        /// The engine must list the model. Default for a launched engine: as its kind does; else `false`.
+        pub model_listed: Option<Spanned<bool>>,
+        /// One real token must have been streamed. Default: `true` for a launched engine, else `false`.
+        pub first_token: Option<Spanned<bool>>,
     }
+}
+
+record! {
+    /// How an engine is started.
+    pub struct LaunchSpec {
+        check: rules::launch;
+        /// The program and its first words. Default: that of the kind, like `[vllm, serve, "{model}"]`. `{model}` and `{port}` stand for theirs.
+        pub command: Option<CommandSpec>,
+        /// Arguments behind the command: `{ max-model-len: 4096, enforce-eager: true }`, or a list of words.
+        pub args: Option<ArgsSpec>,
+        /// Environment variables besides those of the runner; `{ env: NAME }` takes the value of another one.
+        pub env: Option<Table<HeaderSpec>>,
+        /// The folder that it runs in, relative to this file. Default: that of the runner.
+        pub cwd: Option<Spanned<PathBuf>>,
+        /// A virtual environment, or an interpreter in one, whose programs are used.
+        pub python: Option<Spanned<PathBuf>>,
+        /// Where its output goes, relative to this file. Default: `engine-<backend>.log` among the results.
+        pub log: Option<Spanned<PathBuf>>,
+        /// The port that it listens on: a number, or `auto` for a free one. Default: `auto`.
+        pub port: Option<Spanned<PortSpec>>,
+        /// How long one process serves: `backend` (all cells with the same arguments), `cell` or `level`. Default: `backend`.
+        pub lifetime: Option<Spanned<Lifetime>>,
+        /// The container that it runs in.
+        pub docker: Option<DockerSpec>,
+    }
+}
+
+impl Default for LaunchSpec {
+    /// Everything as the kind of the engine has it.
+    fn default() -> LaunchSpec {
+        LaunchSpec {
+            command: None,
+            args: None,
+            env: None,
+            cwd: None,
+            python: None,
+            log: None,
+            port: None,
+            lifetime: None,
+            docker: None,
+        }
+    }
+}
+
+record! {
+    /// A container, started by the command line of docker or podman.
+    pub struct DockerSpec {
+        short: image;
+        check: rules::docker;
+        /// The image.
+        pub image: Spanned<String>,
+        /// What runs in it. Default: what the kind runs, behind the image's own entry point where that is the engine.
+        pub command: Option<CommandSpec>,
+        /// GPUs that it sees, like `all`. Default: `all` for kinds that need one; `none` gives it none.
+        pub gpus: Option<Spanned<String>>,
+        /// The port inside. Default: 8000.
+        pub port: Option<Spanned<u32>>,
+        /// More ports to publish, like `8001:8001`.
+        pub ports: Option<OneOrMany<Spanned<String>>>,
+        /// The IPC mode, like `host`.
+        pub ipc: Option<Spanned<String>>,
+        /// Limits, like `memlock=-1`.
+        pub ulimits: Option<OneOrMany<Spanned<String>>>,
+        /// Mounts, like `/models:/models:ro`.
+        pub volumes: Option<OneOrMany<Spanned<String>>>,
+        /// Environment variables inside; `{ env: NAME }` passes one on without writing its value anywhere.
+        pub env: Option<Table<HeaderSpec>>,
+        /// More words for `docker run`, before the image.
+        pub options: Option<OneOrMany<Spanned<String>>>,
+        /// The container's name. Default: one that is made up.
+        pub name: Option<Spanned<String>>,
+        /// Which program starts it. Default: `docker`.
+        pub engine: Option<Spanned<ContainerEngine>>,
+    }
+}
+
+words! {
+    /// A program that runs containers.
+    pub enum ContainerEngine {
+        /// Docker.
+        Docker = "docker",
+        /// Podman.
+        Podman = "podman",
+    }
+}
+
+words! {
+    /// How long one process of an engine serves.
+    pub enum Lifetime {
+        /// All cells that need the same process, one after another.
+        Backend = "backend",
+        /// One run of one cell.
+        Cell = "cell",
+        /// One level of a load.
+        Level = "level",
+    }
+}
+
+record! {
+    /// How a launched engine is stopped.
+    pub struct StopSpec {
+        /// The first signal. Default: `TERM`.
+        pub signal: Option<Spanned<StopSignal>>,
+        /// How long it may take to end before it is killed. Default: `30s`.
+        pub grace: Option<Spanned<Duration>>,
+    }
+}
+
+words! {
+    /// The signal that asks an engine to stop.
+    pub enum StopSignal {
+        /// SIGTERM.
+        Term = "TERM",
+        /// SIGINT, as Ctrl-C sends it.
+        Int = "INT",
+        /// SIGQUIT.
+        Quit = "QUIT",
+        /// SIGKILL: at once.
+        Kill = "KILL",
+    }
+}
+
+/// A command as a list of words; nothing is read by a shell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommandSpec(pub Vec<Spanned<String>>);
+
+/// Arguments of an engine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ArgsSpec {
+    /// By name: `true` gives the flag alone, `false` and `null` leave it out, a list gives several words, a map gives JSON.
+    Named(JsonMap),
+    /// Word by word.
+    Words(Vec<Spanned<String>>),
+}
+
+/// Which port an engine listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortSpec {
+    /// A free one.
+    Auto,
+    /// This one.
+    Of(u16),
 }
 
 /// Where an engine's own metrics are.
@@ -271,10 +453,18 @@ record! {
         pub tokenizer: Option<Spanned<String>>,
         /// What is asked of this model with each request.
         pub request: Option<RequestSpec>,
-        /// Arguments of the engine for this model.
-        pub launch: Option<NotYet>,
+        /// What launched engines are told for this model.
+        pub launch: Option<ModelLaunchSpec>,
         /// Adapters.
         pub lora: Option<NotYet>,
+    }
+}
+
+record! {
+    /// What launched engines are told for a model.
+    pub struct ModelLaunchSpec {
+        /// Arguments, by backend; they add to those of the backend and win over them.
+        pub args: Option<Entries<ArgsSpec>>,
     }
 }
 
@@ -994,6 +1184,8 @@ record! {
         pub cache: Option<CacheSpec>,
         /// What is sent before measuring: a time, or `{ requests: N }`. Default: `10s` or 2 requests per user, whichever is longer.
         pub warmup: Option<Spanned<WarmupSpec>>,
+        /// Commands that run between two backends, each a list of words, like `[sudo, nvidia-smi, -rgc]`.
+        pub between: Option<Vec<CommandSpec>>,
         /// Load threads: a number, or `auto`. Default: `auto`.
         pub workers: Option<Spanned<WorkersSpec>>,
     }

@@ -12,12 +12,12 @@ use super::rules::literal_secret;
 use super::schema::Definitions;
 use super::tree::{Content, Map, Node};
 use super::types::{
-    Assertions, AuthSpec, BatchSize, BatchSpec, Comparison, Condition, Dimension, DriveSpec,
-    EngineMetricsSpec, GoodputRule, GoodputSpec, GpusSpec, GuardSpec, HeaderSpec, Level,
-    LevelsSpec, LoadForm, LoadSpec, NoBound, ProcessSpec, SecretSpec, StageSpec, TargetSpec,
-    TraceLoadSpec, WarmupSpec, WhereClause, WhereSpec, WorkersSpec,
+    ArgsSpec, Assertions, AuthSpec, BatchSize, BatchSpec, CommandSpec, Comparison, Condition,
+    Dimension, DriveSpec, EngineMetricsSpec, GoodputRule, GoodputSpec, GpusSpec, GuardSpec,
+    HeaderSpec, Level, LevelsSpec, LoadForm, LoadSpec, NoBound, PortSpec, ProcessSpec, SecretSpec,
+    StageSpec, TargetSpec, TraceLoadSpec, WarmupSpec, WhereClause, WhereSpec, WorkersSpec,
 };
-use super::values::{Table, Url};
+use super::values::{JsonMap, Table, Url};
 use crate::diagnostic::{Diagnostic, Spanned, did_you_mean};
 use crate::units::{self, Rate};
 
@@ -125,6 +125,74 @@ impl Decode for HeaderSpec {
 
     fn schema(definitions: &mut Definitions) -> Value {
         json!({ "anyOf": [String::schema(definitions), SecretSpec::schema(definitions)] })
+    }
+}
+
+impl Decode for CommandSpec {
+    fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
+        if let Content::Scalar { text, .. } = &node.content
+            && text.contains(char::is_whitespace)
+        {
+            problems.expected("a list of words", node);
+            let words: Vec<&str> = text.split_whitespace().collect();
+            problems.advise(format!("no shell reads it: write `[{}]`", words.join(", ")));
+            return None;
+        }
+        let words: Vec<Spanned<String>> = if is_list(node) {
+            Vec::decode(node, problems)?
+        } else {
+            vec![Spanned::decode(node, problems)?]
+        };
+        if words.is_empty() {
+            problems.error("S025", "the command is empty", node.span, "name a program");
+            return None;
+        }
+        Some(CommandSpec(words))
+    }
+
+    fn schema(definitions: &mut Definitions) -> Value {
+        let word = String::schema(definitions);
+        json!({ "anyOf": [
+            { "type": ["string", "number", "boolean"], "pattern": "^\\S+$" },
+            { "type": "array", "items": word, "minItems": 1 }
+        ] })
+    }
+}
+
+impl Decode for ArgsSpec {
+    fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
+        if is_list(node) {
+            Vec::decode(node, problems).map(ArgsSpec::Words)
+        } else if is_map(node) {
+            JsonMap::decode(node, problems).map(ArgsSpec::Named)
+        } else {
+            problems.expected("a map of arguments, or a list of words", node);
+            None
+        }
+    }
+
+    fn schema(definitions: &mut Definitions) -> Value {
+        let word = String::schema(definitions);
+        json!({ "anyOf": [{ "type": "object" }, { "type": "array", "items": word }] })
+    }
+}
+
+impl Decode for PortSpec {
+    fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
+        match problems.text("a port, or `auto`", node)? {
+            "auto" => Some(PortSpec::Auto),
+            text => match text.parse() {
+                Ok(port) if port > 0 => Some(PortSpec::Of(port)),
+                _ => {
+                    problems.expected("a port, or `auto`", node);
+                    None
+                }
+            },
+        }
+    }
+
+    fn schema(_definitions: &mut Definitions) -> Value {
+        json!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1, "maximum": u16::MAX }] })
     }
 }
 

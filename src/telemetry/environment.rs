@@ -21,21 +21,6 @@ pub struct HostFacts {
     pub clocksource: Option<String>,
 }
 
-/// One GPU.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceFacts {
-    /// Its index.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// Its memory in bytes.
-    pub memory_bytes: Option<u64>,
-    /// The driver's version.
-    pub driver: Option<String>,
-    /// It is a simulated or recorded one.
-    pub simulated: bool,
-}
-
 /// Reads the facts of this machine.
 pub fn host_facts() -> HostFacts {
     let line = |path: &str| {

@@ -6,6 +6,8 @@
 
 pub mod sampler;
 pub mod nvml;
+pub mod nvidia_smi;
+pub mod dcgm;
 pub mod engine;
 pub mod exposition;
 pub mod host;
@@ -13,7 +15,8 @@ pub mod simulated;
 pub mod recorded;
 pub mod environment;
 
-pub use environment::{DeviceFacts, HostFacts, host_facts};
+pub use crate::observation::DeviceFacts;
+pub use environment::{HostFacts, host_facts};
 pub use sampler::{Sampled, Sampler};
 
 use crate::units::Moment;

@@ -109,6 +109,17 @@ impl TelemetrySource for NvmlSource {
     }
 }
 
+/// Bytes in use on each GPU of this machine; `None` where NVML cannot tell.
+pub fn memory_used() -> Option<Vec<u64>> {
+    let library = Nvml::init().ok()?;
+    let count = library.device_count().ok()?;
+    let used = (0..count).map(|index| {
+        let device = library.device_by_index(index).ok()?;
+        Some(device.memory_info().ok()?.used)
+    });
+    used.collect()
+}
+
 impl Watched {
     fn new(index: u32) -> Watched {
         Watched {

@@ -214,6 +214,7 @@ pub(super) fn plan(cells: Vec<Cell>, assertions: &[&str]) -> Plan {
             every: Duration::from_millis(250),
             engine: true,
         },
+        between: Vec::new(),
         limits: RunLimits::default(),
         smoke: false,
         baseline: None,

@@ -110,7 +110,7 @@ pub fn status(verdicts: &[Verdict], results: &[CellResult]) -> Status {
 /// What the verdicts of a cell say that was not run.
 fn not_run(why: &NotRun) -> State {
     match why {
-        NotRun::NotReady(text) => no_data(format!("backend not ready: {text}")),
+        NotRun::NotReady(text) => no_data(format!("backend not ready: {}", first_line(text))),
         NotRun::OptionalNotReady(text) => {
             State::Skipped(format!("optional backend not ready: {text}"))
         }
@@ -671,6 +671,12 @@ fn where_it_broke(part: &[Vec<Slice>], length: Duration, index: u64) -> String {
     text
 }
 
+/// What is said before the end of a log is quoted: the cell's own reason quotes it, once.
+fn first_line(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or(text);
+    line.strip_suffix("; the end of its log:").unwrap_or(line)
+}
+
 /// After an abort, the rule that stopped the cell has failed for good; what had not failed yet is inconclusive.
 fn after_early_end(
     slo: &Slo,
@@ -696,6 +702,7 @@ fn after_early_end(
         Ending::Aborted(id) => format!("aborted by {id}"),
         Ending::Interrupted => "interrupted".to_owned(),
         Ending::Budget => "the budget of `run.budget` was reached".to_owned(),
+        Ending::EngineDied(text) => first_line(text).to_owned(),
     };
     if !matches!(told.state, State::Fail | State::Skipped(_)) {
         told.state = no_data(reason);

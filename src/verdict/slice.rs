@@ -295,7 +295,7 @@ impl<'a> Slice<'a> {
                 .telemetry
                 .iter()
                 .any(|series| series.metric.starts_with("gpu.")),
-            Gpus::Nvml(_) => false,
+            Gpus::Nvml(_) | Gpus::Dcgm { .. } => false,
         }
     }
 }

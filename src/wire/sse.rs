@@ -26,9 +26,19 @@ pub struct SseParser {
     after_cr: bool,
     /// Anything has been seen, so a byte-order mark can no longer come.
     begun: bool,
+    /// Each line that is not empty is an event.
+    lines: bool,
 }
 
 impl SseParser {
+    /// A parser of lines: each that is not empty is an event (JSON lines).
+    pub fn of_lines() -> SseParser {
+        SseParser {
+            lines: true,
+            ..SseParser::default()
+        }
+    }
+
     /// Takes the next bytes and calls `event` with the data of each event that they complete.
     ///
     /// # Errors
@@ -51,6 +61,7 @@ impl SseParser {
             bytes = rest;
             if self.line.is_empty() {
                 if !self.has_data
+                    && !self.lines
                     && let Some(value) = data_of(line)
                     && let Some(after) = skip_empty_line(rest, self.after_cr)
                 {
@@ -89,7 +100,11 @@ impl SseParser {
     }
 
     fn line_ended(&mut self, line: &[u8], event: &mut impl FnMut(&[u8])) {
-        if line.is_empty() {
+        if self.lines {
+            if !line.is_empty() {
+                event(line);
+            }
+        } else if line.is_empty() {
             if std::mem::take(&mut self.has_data) {
                 self.data.pop();
                 event(&self.data);
@@ -140,7 +155,17 @@ mod tests {
     use proptest::prelude::*;
 
     fn events(pieces: &[&[u8]]) -> Vec<String> {
-        let mut parser = SseParser::default();
+        events_of(SseParser::default(), pieces)
+    }
+
+    #[test]
+    fn in_a_stream_of_lines_each_line_is_an_event() {
+        let pieces: [&[u8]; 3] = [b"{\"a\":1}\n{\"b\"", b":2}\r", b"\n\n{\"c\":3}\n"];
+        let found = events_of(SseParser::of_lines(), &pieces);
+        assert_eq!(found, [r#"{"a":1}"#, r#"{"b":2}"#, r#"{"c":3}"#]);
+    }
+
+    fn events_of(mut parser: SseParser, pieces: &[&[u8]]) -> Vec<String> {
         let mut found = Vec::new();
         for piece in pieces {
             parser

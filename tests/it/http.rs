@@ -50,6 +50,7 @@ fn target(address: SocketAddr, timeouts: Timeouts) -> Arc<HttpTarget> {
             kind: BackendKind::Vllm,
         },
         timeouts,
+        offline: None,
     })
 }
 

@@ -57,6 +57,7 @@ run: {{ drain: 300ms, warmup: 0s }}
             headers: HeaderMap::new(),
             dialect,
             timeouts: cell.request.timeouts,
+            offline: None,
         }),
         template: Arc::new(BodyTemplate::new(dialect, "m", &cell.request)),
         tally: Arc::new(Tally::default()),

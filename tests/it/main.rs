@@ -10,6 +10,10 @@ mod report;
 mod plan;
 mod tool;
 mod run;
+mod engines;
+mod offline;
+mod dialects;
+mod containers;
 mod chaos;
 #[cfg(target_os = "linux")]
 mod truth;

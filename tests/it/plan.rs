@@ -75,7 +75,9 @@ fn arrivals(plan: &Plan) -> String {
 
 #[test]
 fn plans_are_told_in_full() {
-    for name in ["levels", "stages", "hill", "batch", "matrix", "replay"] {
+    for name in [
+        "levels", "stages", "hill", "batch", "matrix", "replay", "launch",
+    ] {
         let (plan, warnings) = plan_of(&format!("{name}.yaml"), &PlanOptions::default())
             .unwrap_or_else(|found| panic!("{name}: {found}"));
         golden(
@@ -87,7 +89,9 @@ fn plans_are_told_in_full() {
 
 #[test]
 fn mistakes_are_told_all_at_once() {
-    for name in ["matrix", "loads", "prompts", "traces", "bounds", "budget"] {
+    for name in [
+        "matrix", "loads", "prompts", "traces", "bounds", "budget", "launch",
+    ] {
         let found = plan_of(&format!("invalid/{name}.yaml"), &PlanOptions::default())
             .expect_err("the file has mistakes");
         golden(&found, &format!("invalid/{name}.txt"));

@@ -768,6 +768,7 @@ fn plan(path: String) -> Plan {
             every: Duration::from_millis(250),
             engine: true,
         },
+        between: Vec::new(),
         limits: RunLimits::default(),
         smoke: false,
         skipped_slos: Vec::new(),
@@ -814,7 +815,10 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
             preset: None,
             tls: Tls::default(),
             optional: false,
-            ready_timeout: second,
+            ready: scenario::plan::ReadyRule::attached(second),
+            launch: None,
+            up: Vec::new(),
+            down: Vec::new(),
             metrics: EngineMetrics::Auto,
             gpus: Gpus::Auto,
         }),
@@ -823,6 +827,7 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
             id: None,
             served_as: Vec::new(),
             tokenizer: None,
+            launch_args: Vec::new(),
         }),
         prompts: prompts.into(),
         load: "steady".into(),
@@ -889,6 +894,7 @@ fn observed(cell: usize) -> Observations {
             version: Some("0.11.0".into()),
             models: vec!["llama".into()],
             simulated: cell < 2,
+            ..EngineFacts::default()
         },
         ..Observations::default()
     }

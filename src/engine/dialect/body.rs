@@ -4,7 +4,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::Dialect;
-use crate::plan::{Api, RequestParameters};
+use super::wording::{Wording, wording};
+use crate::plan::RequestParameters;
 use crate::workload::Prompt;
 
 /// The body of a cell's requests with gaps for the prompt and its own limits.
@@ -16,61 +17,73 @@ pub struct BodyTemplate {
     close: &'static str,
     /// `,"stream":true,…`: everything that no prompt changes.
     constants: String,
+    /// What closes the body: one brace for each level.
+    end: &'static str,
     max_tokens: u32,
     min_tokens: Option<u32>,
     ignore_eos: bool,
-    /// Which of the limits `extra` has taken over.
-    extra_has: Limits,
+    /// What the limits are called; `None` where the language has no such thing, or `extra` has taken it over.
+    names: Limits,
     stream: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Limits {
-    max_tokens: bool,
-    min_tokens: bool,
-    ignore_eos: bool,
+    max_tokens: Option<&'static str>,
+    min_tokens: Option<&'static str>,
+    ignore_eos: Option<&'static str>,
 }
 
 impl BodyTemplate {
     /// The template for `model` under these parameters. What `extra` names wins over every other key.
     pub fn new(dialect: Dialect, model: &str, parameters: &RequestParameters) -> BodyTemplate {
-        let mut fields = constants(dialect, parameters);
+        let Wording {
+            before,
+            close,
+            mut fields,
+            nest,
+            max_tokens,
+            min_tokens,
+            ignore_eos,
+        } = wording(dialect, parameters);
         for (key, value) in &parameters.extra {
             match (fields.get_mut(key), value) {
                 (Some(Value::Object(ours)), Value::Object(theirs)) => ours.extend(theirs.clone()),
                 _ => drop(fields.insert(key.clone(), value.clone())),
             }
         }
-        let has = |key: &str| fields.contains_key(key);
-        let extra_has = Limits {
-            max_tokens: has("max_tokens") || has("max_completion_tokens"),
-            min_tokens: has("min_tokens"),
-            ignore_eos: has("ignore_eos"),
-        };
         let stream = fields
             .get("stream")
             .and_then(Value::as_bool)
-            .unwrap_or(false);
+            .unwrap_or(parameters.stream);
         let model = fields.remove("model").unwrap_or_else(|| json!(model));
-        let (before, close) = match dialect.api {
-            Api::Chat => (
-                format!(r#"{{"model":{model},"messages":[{{"role":"user","content":"#),
-                "}]",
-            ),
-            Api::Completions => (format!(r#"{{"model":{model},"prompt":"#), ""),
+        let nested = nest.and_then(|nest| fields.shift_remove(nest));
+        let inner = nested.as_ref().and_then(Value::as_object);
+        let taken = |name: &str| {
+            let here = |fields: &Map<String, Value>| fields.contains_key(name);
+            here(&fields) || inner.is_some_and(here)
         };
-        let constants = fields
-            .iter()
-            .map(|(key, value)| format!(",{}:{value}", json!(key)))
-            .collect();
+        let names = Limits {
+            max_tokens: Some(max_tokens)
+                .filter(|name| !taken(name) && !taken("max_completion_tokens")),
+            min_tokens: min_tokens.filter(|name| !taken(name)),
+            ignore_eos: ignore_eos.filter(|name| !taken(name)),
+        };
+        let mut constants: String = fields.iter().map(written).collect();
+        if let Some((nest, inner)) = nest.zip(inner) {
+            // The limits of a request follow inside.
+            let inside: String = inner.iter().map(written).collect();
+            constants.push_str(&format!(",{}:{{{}", json!(nest), &inside[1..]));
+        }
         BodyTemplate {
-            before,
+            before: before.replace("MODEL", &model.to_string()),
             close,
             constants,
+            end: if inner.is_some() { "}}" } else { "}" },
             max_tokens: parameters.max_tokens,
             min_tokens: parameters.min_tokens,
             ignore_eos: parameters.ignore_eos,
-            extra_has,
+            names,
             stream,
         }
     }
@@ -93,57 +106,23 @@ impl BodyTemplate {
         let max_tokens = prompt
             .max_tokens
             .map_or(self.max_tokens, |own| own.min(self.max_tokens));
-        if !self.extra_has.max_tokens {
-            body.push_str(&format!(",\"max_tokens\":{max_tokens}"));
+        if let Some(name) = self.names.max_tokens {
+            body.push_str(&format!(",\"{name}\":{max_tokens}"));
         }
-        if let Some(min_tokens) = prompt
-            .min_tokens
-            .or(self.min_tokens)
-            .filter(|_| !self.extra_has.min_tokens)
-        {
-            body.push_str(&format!(",\"min_tokens\":{}", min_tokens.min(max_tokens)));
+        let min_tokens = prompt.min_tokens.or(self.min_tokens);
+        if let Some((name, min_tokens)) = self.names.min_tokens.zip(min_tokens) {
+            body.push_str(&format!(",\"{name}\":{}", min_tokens.min(max_tokens)));
         }
-        if prompt.ignore_eos.unwrap_or(self.ignore_eos) && !self.extra_has.ignore_eos {
-            body.push_str(",\"ignore_eos\":true");
+        let ignore_eos = prompt.ignore_eos.unwrap_or(self.ignore_eos);
+        if let Some(name) = self.names.ignore_eos.filter(|_| ignore_eos) {
+            body.push_str(&format!(",\"{name}\":true"));
         }
-        body.push('}');
+        body.push_str(self.end);
         Bytes::from(body)
     }
 }
 
-fn constants(dialect: Dialect, parameters: &RequestParameters) -> Map<String, Value> {
-    let mut fields = Map::new();
-    if parameters.stream {
-        fields.insert("stream".into(), json!(true));
-        let mut options = json!({ "include_usage": true });
-        if dialect.has_continuous_usage() {
-            options["continuous_usage_stats"] = json!(true);
-        }
-        fields.insert("stream_options".into(), options);
-    }
-    fields.insert("temperature".into(), number(parameters.temperature));
-    let optional = [
-        ("top_p", parameters.top_p.map(number)),
-        ("top_k", parameters.top_k.map(|k| json!(k))),
-        ("seed", parameters.seed.map(|seed| json!(seed))),
-        (
-            "stop",
-            (!parameters.stop.is_empty()).then(|| json!(parameters.stop)),
-        ),
-    ];
-    for (key, value) in optional {
-        if let Some(value) = value {
-            fields.insert(key.into(), value);
-        }
-    }
-    fields
-}
-
-/// A whole number without a decimal point, as people write it.
-fn number(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() < 1e15 {
-        json!(value as i64)
-    } else {
-        json!(value)
-    }
+/// A field behind others.
+fn written((key, value): (&String, &Value)) -> String {
+    format!(",{}:{value}", json!(key))
 }

@@ -70,14 +70,6 @@ pub fn read_in_full(data: &[u8]) -> Result<EventFacts<'_>, serde_json::Error> {
     Ok(facts)
 }
 
-/// Reads the whole body of an answer that is not a stream: the same facts.
-///
-/// # Errors
-/// It is not a JSON object.
-pub fn read_answer(body: &[u8]) -> Result<EventFacts<'_>, serde_json::Error> {
-    read_event(body)
-}
-
 /// The top of a chunk: `choices`, `usage`, `error`.
 struct Chunk<'f, 'de>(&'f mut EventFacts<'de>);
 
@@ -107,7 +99,7 @@ impl<'de> Visitor<'de> for Chunk<'_, 'de> {
 }
 
 /// A text that says what an `error` value means; null is none.
-fn error_text(error: &serde_json::Value) -> Option<String> {
+pub(super) fn error_text(error: &serde_json::Value) -> Option<String> {
     match error {
         serde_json::Value::Null => None,
         serde_json::Value::String(text) => Some(text.clone()),

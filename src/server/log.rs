@@ -1,0 +1,100 @@
+//! The log of a command: everything that it writes goes there, and its last lines are quoted when it fails.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use super::process::CommandLine;
+
+/// At most this much of the log's end is looked at.
+const TAIL_BYTES: u64 = 16 << 10;
+/// At most this many lines are quoted.
+const TAIL_LINES: usize = 12;
+/// Longer lines are cut.
+const LINE_CHARS: usize = 300;
+
+/// A log to which a command is about to write.
+pub(super) struct Log {
+    pub(super) file: File,
+    /// What is in it before the command writes.
+    pub(super) length: u64,
+}
+
+impl Log {
+    /// Opens a log, which may hold what an earlier run wrote, and notes the command.
+    pub(super) fn open(path: &Path, command: &CommandLine) -> std::io::Result<Log> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        writeln!(file, "$ {}", command.text())?;
+        let length = file.metadata()?.len();
+        Ok(Log { file, length })
+    }
+}
+
+/// The last lines of a log from byte `from` on, without terminal escapes.
+pub(super) fn tail(path: &Path, from: u64) -> Vec<String> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(from.max(length.saturating_sub(TAIL_BYTES))))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<String> = text
+        // A progress bar overwrites its line; its last state is enough.
+        .lines()
+        .map(|line| plain(line.rsplit('\r').next().unwrap_or(line)))
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].to_vec()
+}
+
+/// A line without escapes and control characters, and not too long.
+fn plain(line: &str) -> String {
+    let mut out = String::new();
+    let mut characters = line.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '\u{1b}' => {
+                // `ESC [ … letter`; anything else after ESC is one character.
+                if characters.next() == Some('[') {
+                    let _ = characters.find(|c| ('@'..='~').contains(c));
+                }
+            }
+            '\t' => out.push(' '),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    match out.char_indices().nth(LINE_CHARS) {
+        Some((at, _)) => format!("{}…", &out[..at]),
+        None => out.trim_end().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_the_last_lines_without_colours_and_progress_bars() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let old = "of an earlier run\n";
+        let new = "\u{1b}[31mERROR\u{1b}[0m\tno memory\n\nloading 1%\rloading 99%\nthe end";
+        std::fs::write(file.path(), format!("{old}{new}")).unwrap();
+        assert_eq!(
+            tail(file.path(), old.len() as u64),
+            ["ERROR no memory", "loading 99%", "the end"]
+        );
+        let many: String = (0..40).map(|line| format!("{line}\n")).collect();
+        std::fs::write(file.path(), many).unwrap();
+        assert_eq!(tail(file.path(), 0).len(), TAIL_LINES);
+        assert_eq!(tail(file.path(), 0).last().unwrap(), "39");
+        assert_eq!(tail(Path::new("/nowhere"), 0), Vec::<String>::new());
+    }
+}

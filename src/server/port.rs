@@ -1,0 +1,107 @@
+//! TCP ports of this machine: a free one, and who holds one that is not.
+
+use std::fmt;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+
+/// A program that listens on a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process, when it may be looked at.
+    pub process: Option<(i32, String)>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.process {
+            Some((pid, name)) => write!(f, "`{name}`, process {pid}"),
+            None => f.write_str("a process of another user"),
+        }
+    }
+}
+
+/// A port that nobody listens on.
+///
+/// # Errors
+/// The machine has none left.
+pub fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}
+
+/// Who listens on a port, if anybody does.
+pub fn holder(port: u16) -> Option<Holder> {
+    let listening = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .find_map(|table| listener(&std::fs::read_to_string(table).ok()?, port));
+    match listening {
+        Some(inode) => Some(Holder {
+            process: process_of(inode),
+        }),
+        // A socket that is bound and does not listen holds the port, too.
+        None => match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                Some(Holder { process: None })
+            }
+            _ => None,
+        },
+    }
+}
+
+/// The socket's number of the listener on a port, from the kernel's table.
+fn listener(table: &str, port: u16) -> Option<u64> {
+    const LISTEN: &str = "0A";
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (_, hex) = fields.get(1)?.rsplit_once(':')?;
+        let here = u16::from_str_radix(hex, 16).ok()? == port && *fields.get(3)? == LISTEN;
+        here.then(|| fields.get(9)?.parse().ok()).flatten()
+    })
+}
+
+/// The process that has a socket open.
+fn process_of(inode: u64) -> Option<(i32, String)> {
+    let wanted = format!("socket:[{inode}]");
+    let entries = std::fs::read_dir("/proc").ok()?.flatten();
+    entries
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+        .find(|(_, path)| has_open(path, &wanted))
+        .map(|(pid, path)| {
+            let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+            (pid, name.trim().to_owned())
+        })
+}
+
+fn has_open(process: &Path, wanted: &str) -> bool {
+    let open = std::fs::read_dir(process.join("fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    open.filter_map(|fd| std::fs::read_link(fd.path()).ok())
+        .any(|target| target.as_os_str() == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_of_a_port_is_told_by_name() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (pid, _) = holder(port).unwrap().process.unwrap();
+        assert_eq!(pid, std::process::id() as i32);
+        drop(listener);
+        assert_eq!(holder(port), None);
+    }
+
+    #[test]
+    fn a_listener_is_found_in_the_kernels_table() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+                     0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0\n   \
+                     1: 0100007F:1F91 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 100 0 0 10 0\n";
+        assert_eq!(listener(table, 8080), Some(4711));
+        assert_eq!(listener(table, 8081), None);
+    }
+}

@@ -1,0 +1,397 @@
+//! A command that is held by a guard: started, watched, stopped, and its log.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::guard::{COMMAND, GUARD, SEPARATOR, descendants, ours};
+use super::log::{Log, tail};
+use crate::units::format_duration;
+
+/// How long the guard may take to kill what is left and to run what must run afterwards.
+const GUARD_WITHIN: Duration = Duration::from_secs(90);
+
+/// What is started, and with what around it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    /// The program and its arguments; empty: nothing is started, only `after` is kept ready.
+    pub words: Vec<String>,
+    /// Environment variables besides those of this process.
+    pub env: Vec<(String, String)>,
+    /// The folder that it runs in; `None`: that of this process.
+    pub cwd: Option<PathBuf>,
+    /// A command that runs in every case when it has ended, also when this process is killed.
+    pub after: Vec<String>,
+}
+
+impl CommandLine {
+    /// As it could be typed.
+    pub fn text(&self) -> String {
+        self.words
+            .iter()
+            .map(|word| quoted(word))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+/// A word as a shell would want it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Nobody knows: its guard was killed.
+    Unknown,
+}
+
+impl End {
+    /// In words that follow the command's name.
+    pub fn text(&self) -> String {
+        match self {
+            End::Code(code) => format!("ended with exit code {code}"),
+            End::Signal(9) => "was killed by SIGKILL (out of memory?)".to_owned(),
+            End::Signal(signal) => match Signal::try_from(*signal) {
+                Ok(signal) => format!("was ended by {signal}"),
+                Err(_) => format!("was ended by signal {signal}"),
+            },
+            End::Unknown => "is gone, with the guard that held it".to_owned(),
+        }
+    }
+}
+
+/// A command under its guard. Dropped, it is killed with everything below it.
+#[derive(Debug)]
+pub struct Process {
+    command: CommandLine,
+    guard: Child,
+    /// Its end tells the guard to kill.
+    lifeline: Option<ChildStdin>,
+    told: Receiver<String>,
+    group: Option<Pid>,
+    end: Option<End>,
+    after_failed: Option<i32>,
+    started: Instant,
+    log: PathBuf,
+    /// Bytes of the log that earlier runs wrote.
+    log_from: u64,
+}
+
+impl Process {
+    /// Starts a command under the guard that `program` is, which is this program; what the command writes goes to `log`.
+    ///
+    /// # Errors
+    /// Its program is not there, or the machine refuses the log or the guard: in words.
+    pub fn start(program: &Path, command: CommandLine, log: &Path) -> Result<Process, String> {
+        if let Some(word) = command.words.first() {
+            find_program(word, &command)?;
+        }
+        let writing = Log::open(log, &command)
+            .map_err(|error| format!("cannot write the log `{}`: {error}", log.display()))?;
+        let log_from = writing.length;
+        let mut guard = ours(program, GUARD);
+        guard
+            .args(&command.after)
+            .arg(SEPARATOR)
+            .args(&command.words)
+            .envs(command.env.iter().map(|(name, value)| (name, value)))
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(writing.file);
+        if let Some(cwd) = &command.cwd {
+            guard.current_dir(cwd);
+        }
+        let started = Instant::now();
+        let mut guard = guard
+            .spawn()
+            .map_err(|error| format!("cannot start the guard of `{}`: {error}", command.text()))?;
+        let lifeline = guard.stdin.take();
+        let told = guard.stdout.take().map(lines);
+        let mut process = Process {
+            command,
+            guard,
+            lifeline,
+            told: told.unwrap_or_else(|| channel().1),
+            group: None,
+            end: None,
+            after_failed: None,
+            started,
+            log: log.to_owned(),
+            log_from,
+        };
+        match process.told.recv_timeout(GUARD_WITHIN) {
+            Ok(line) if process.heard(&line) => Ok(process),
+            Ok(line) => Err(format!("cannot start `{}`: {line}", process.command.text())),
+            Err(_) => Err(format!(
+                "cannot start `{}`: its guard says nothing",
+                process.command.text()
+            )),
+        }
+    }
+
+    /// The command.
+    pub fn command(&self) -> &CommandLine {
+        &self.command
+    }
+
+    /// When it was started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// The last lines that it wrote.
+    pub fn last_words(&self) -> Vec<String> {
+        tail(&self.log, self.log_from)
+    }
+
+    /// Whether a process is this one or below it.
+    pub fn owns(&self, pid: i32) -> bool {
+        descendants(Pid::from_raw(self.guard.id() as i32))
+            .iter()
+            .any(|below| below.as_raw() == pid)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<&End> {
+        self.wait(Duration::ZERO)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, within: Duration) -> Option<&End> {
+        let until = Instant::now() + within;
+        while self.end.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.told.recv_timeout(left) {
+                Ok(line) => drop(self.heard(&line)),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => self.guard_is_gone(),
+            }
+        }
+        self.end.as_ref()
+    }
+
+    /// Sends a signal to all of its process group.
+    pub fn signal(&mut self, signal: Signal) {
+        if let Some(lifeline) = &mut self.lifeline {
+            // A guard that is gone is seen by the next look.
+            let _ = lifeline.write_all(&[signal as i32 as u8]);
+        }
+    }
+
+    /// Kills it and everything below it; comes back when nothing is left.
+    pub fn kill(&mut self) -> &End {
+        self.lifeline = None;
+        self.wait(GUARD_WITHIN);
+        let _ = self.guard.wait();
+        self.end.get_or_insert(End::Unknown)
+    }
+
+    /// The exit code of the command that ran afterwards, if it failed.
+    pub fn after_failed(&self) -> Option<i32> {
+        self.after_failed
+    }
+
+    /// Takes in a line of the guard; `false` for one that tells of a failure.
+    fn heard(&mut self, line: &str) -> bool {
+        let (word, number) = line.split_once(' ').unwrap_or((line, ""));
+        let number = number.parse::<i32>();
+        match (word, number) {
+            ("started", Ok(pid)) => self.group = (pid > 0).then(|| Pid::from_raw(pid)),
+            ("exited", Ok(code)) => self.end = Some(End::Code(code)),
+            ("signalled", Ok(signal)) => self.end = Some(End::Signal(signal)),
+            ("after", Ok(code)) => self.after_failed = Some(code),
+            ("gone", _) => self.end = Some(End::Unknown),
+            _ => return false,
+        }
+        true
+    }
+
+    fn guard_is_gone(&mut self) {
+        if let Some(group) = self.group {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+        self.end = Some(End::Unknown);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The lines of a pipe, as they come.
+fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (told, heard) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if told.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    heard
+}
+
+/// Whether the program is there, looked for as the system would.
+fn find_program(program: &str, command: &CommandLine) -> Result<(), String> {
+    if program.contains('/') {
+        let folder = command.cwd.clone().unwrap_or_default();
+        let path = folder.join(program);
+        return if is_program(&path) {
+            Ok(())
+        } else {
+            Err(format!(
+                "there is no program `{}`: give its path, or install it",
+                path.display()
+            ))
+        };
+    }
+    let own = command
+        .env
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map(|(_, path)| path.into());
+    let path = own.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| is_program(&folder.join(program))) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{program}` is not on the PATH: install it, or name where it is under `launch` (`python: VENV` or `command`)"
+    ))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata()
+        .is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
+}
+
+/// Runs a command to its end, as one that brings something up. What it leaves in the background stays: it is meant to.
+///
+/// # Errors
+/// It cannot be started, does not end in time, or ends with anything but 0: in words, with its last ones.
+pub fn run_to_end(
+    program: &Path,
+    command: &CommandLine,
+    log: &Path,
+    within: Duration,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<(), String> {
+    const LOOK_EVERY: Duration = Duration::from_millis(20);
+    let text = command.text();
+    let Some(word) = command.words.first() else {
+        return Ok(());
+    };
+    find_program(word, command)?;
+    let broken = |error: std::io::Error| format!("cannot run `{text}`: {error}");
+    let writing = Log::open(log, command).map_err(broken)?;
+    let mut child = ours(program, COMMAND)
+        .args(&command.words)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(writing.file.try_clone().map_err(broken)?)
+        .stderr(writing.file)
+        .spawn()
+        .map_err(broken)?;
+    let until = Instant::now() + within;
+    let problem = loop {
+        match child.try_wait().map_err(broken)? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => {
+                let end = match (status.code(), status.signal()) {
+                    (Some(code), _) => End::Code(code),
+                    (None, Some(signal)) => End::Signal(signal),
+                    (None, None) => End::Unknown,
+                };
+                break end.text();
+            }
+            None if !go_on() => break "was stopped".to_owned(),
+            None if Instant::now() > until => {
+                break format!("has not ended after {}", format_duration(within));
+            }
+            None => std::thread::sleep(LOOK_EVERY),
+        }
+    };
+    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+    let _ = child.wait();
+    Err(format!(
+        "`{text}` {problem}{}",
+        quote(&tail(log, writing.length))
+    ))
+}
+
+/// The last words of a command, on lines of their own below a message about it.
+pub fn quote(last_words: &[String]) -> String {
+    if last_words.is_empty() {
+        return "; it wrote nothing".to_owned();
+    }
+    let lines: String = last_words
+        .iter()
+        .map(|line| format!("\n| {line}"))
+        .collect();
+    format!("; the end of its log:{lines}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_reads_as_it_could_be_typed() {
+        let command = CommandLine {
+            words: ["vllm", "serve", "--chat-template", "a b", "", "it's"]
+                .map(str::to_owned)
+                .to_vec(),
+            ..CommandLine::default()
+        };
+        assert_eq!(
+            command.text(),
+            r"vllm serve --chat-template 'a b' '' 'it'\''s'"
+        );
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_told_with_what_to_do() {
+        let command = |word: &str, path: &str| CommandLine {
+            words: vec![word.to_owned()],
+            env: vec![("PATH".to_owned(), path.to_owned())],
+            ..CommandLine::default()
+        };
+        let look = |word: &str, path: &str| find_program(word, &command(word, path));
+        assert_eq!(look("sh", "/nowhere:/bin"), Ok(()));
+        assert!(look("sh", "/nowhere").unwrap_err().contains("PATH"));
+        assert_eq!(look("/bin/sh", ""), Ok(()));
+        assert!(
+            look("/bin/no-such-program", "")
+                .unwrap_err()
+                .contains("`/bin/no-such-program`")
+        );
+        // A folder and a text file are no programs.
+        assert!(look("/bin", "").is_err());
+        assert!(look("/proc/version", "").is_err());
+    }
+}

@@ -1,0 +1,286 @@
+//! Each language on bytes that its engines send, recorded or after their documentation, over a real socket.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use scenario::clock::Clock;
+use scenario::engine::{BodyTemplate, Dialect, Exchange, HttpTarget, Lane, Reactor};
+use scenario::observation::Outcome;
+use scenario::plan::{Api, BackendKind, RequestParameters, Timeouts};
+use scenario::units::Moment;
+use scenario::wire::Endpoint;
+use scenario::workload::Prompt;
+
+const APIS: [Api; 8] = [
+    Api::Chat,
+    Api::Completions,
+    Api::Responses,
+    Api::Messages,
+    Api::Generate,
+    Api::Triton,
+    Api::Tgi,
+    Api::Ollama,
+];
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: LIMIT,
+    first_token: LIMIT,
+    idle: LIMIT,
+    total: LIMIT,
+};
+
+fn dialect(api: Api) -> Dialect {
+    Dialect {
+        api,
+        kind: BackendKind::Openai,
+    }
+}
+
+/// A server that answers one request with these bytes; gives its address and, when it has answered, what it was asked.
+fn answering(answer: Vec<u8>, kind: &'static str) -> (String, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let asked = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut heard = Vec::new();
+        let mut piece = [0; 4096];
+        while !String::from_utf8_lossy(&heard).contains("probe-body-ends") {
+            let read = socket.read(&mut piece).unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&heard));
+            heard.extend_from_slice(&piece[..read]);
+        }
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            answer.len()
+        );
+        socket.write_all(head.as_bytes()).unwrap();
+        socket.write_all(&answer).unwrap();
+        String::from_utf8(heard).unwrap()
+    });
+    (address, asked)
+}
+
+/// What comes of one exchange, and what the server was asked.
+fn exchange(api: Api, stream: bool, answer: Vec<u8>) -> (Exchange, String) {
+    let kind = match (stream, api) {
+        (false, _) => "application/json",
+        (true, Api::Ollama) => "application/x-ndjson",
+        (true, _) => "text/event-stream",
+    };
+    let (address, asked) = answering(answer, kind);
+    let resolving = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let url = format!("http://{address}/v1");
+    let found = resolving
+        .block_on(Endpoint::resolve(&url, || unreachable!()))
+        .unwrap();
+    let target = HttpTarget {
+        endpoint: dialect(api).endpoint(&found, "m"),
+        headers: dialect(api).headers(&HeaderMap::new()),
+        dialect: dialect(api),
+        timeouts: TIMEOUTS,
+        offline: None,
+    };
+    let request = target.prepare(br#"{"x":"probe-body-ends"}"#, stream, "r");
+    let reactor = Reactor::new(Clock::start(), Arc::default()).unwrap();
+    let mut lane = Lane::new(Arc::new(target), reactor.clone(), Rc::default());
+    let seen = reactor.block_on(lane.send(&request, Moment::ZERO)).unwrap();
+    (seen, asked.join().unwrap())
+}
+
+fn told(seen: &Exchange) -> String {
+    let outcome = match &seen.outcome {
+        Outcome::ErrorEvent(text) => format!("error_event: {text}"),
+        Outcome::Malformed(text) => format!("malformed: {text}"),
+        other => other.name().to_owned(),
+    };
+    let count = |tokens: Option<u32>| tokens.map_or("-".to_owned(), |tokens| tokens.to_string());
+    let mut text = String::new();
+    let tokens = seen.tokens;
+    writeln!(text, "outcome: {outcome}").unwrap();
+    writeln!(
+        text,
+        "finish_reason: {}",
+        seen.finish_reason.as_deref().unwrap_or("-")
+    )
+    .unwrap();
+    writeln!(text, "output events: {}", seen.events.len()).unwrap();
+    writeln!(
+        text,
+        "tokens: {} out by {}, {} in, {} cached, {} reasoning",
+        count(tokens.output),
+        tokens.source.name(),
+        count(tokens.input),
+        count(tokens.cached),
+        count(tokens.reasoning)
+    )
+    .unwrap();
+    let per_event = if tokens.per_event_known {
+        "known"
+    } else {
+        "unknown"
+    };
+    writeln!(text, "tokens per event: {per_event}").unwrap();
+    let seen_at = |moment: Option<Moment>| if moment.is_some() { "yes" } else { "no" };
+    writeln!(
+        text,
+        "first token: {}, first content: {}",
+        seen_at(seen.first_token),
+        seen_at(seen.first_content)
+    )
+    .unwrap();
+    text
+}
+
+fn recordings() -> Vec<PathBuf> {
+    let entries = fs::read_dir(Path::new("fixtures/dialects")).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "txt"));
+    paths.sort();
+    paths
+}
+
+#[test]
+fn each_language_is_read_as_its_engines_send_it() {
+    let mut apis = Vec::new();
+    for path in recordings() {
+        let text = fs::read_to_string(&path).unwrap();
+        let (head, body) = text.split_once('\n').unwrap();
+        let name = head
+            .strip_prefix("api: ")
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap();
+        let api = APIS.into_iter().find(|api| api.name() == name).unwrap();
+        let stream = !head.contains("· whole ·");
+        let (seen, _) = exchange(api, stream, body.as_bytes().to_vec());
+        let expected = path.with_extension("expected");
+        if std::env::var_os("SNAPSHOTS").is_some_and(|mode| mode == "overwrite") {
+            fs::write(&expected, told(&seen)).unwrap();
+        }
+        assert_eq!(
+            told(&seen),
+            fs::read_to_string(&expected).unwrap_or_default(),
+            "{}",
+            path.display()
+        );
+        apis.push(api);
+    }
+    for api in &APIS[2..] {
+        assert!(apis.contains(api), "no bytes for `{}`", api.name());
+    }
+}
+
+#[test]
+fn each_language_has_its_path_and_its_headers() {
+    let asked = |api| {
+        let (_, asked) = exchange(api, true, b"{}\n\n".to_vec());
+        asked
+    };
+    let paths: Vec<String> = APIS
+        .into_iter()
+        .map(|api| asked(api).split(' ').nth(1).unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "/v1/chat/completions",
+            "/v1/completions",
+            "/v1/responses",
+            "/v1/messages",
+            "/generate",
+            "/v2/models/m/generate_stream",
+            "/generate_stream",
+            "/api/chat",
+        ]
+    );
+    assert!(asked(Api::Messages).contains("anthropic-version: 2023-06-01\r\n"));
+}
+
+#[test]
+fn each_language_writes_a_request_in_its_own_words() {
+    let parameters = RequestParameters {
+        stream: true,
+        max_tokens: 16,
+        min_tokens: Some(4),
+        ignore_eos: true,
+        temperature: 0.5,
+        top_p: Some(0.9),
+        top_k: Some(40),
+        seed: Some(7),
+        stop: vec!["END".to_owned()],
+        extra: serde_json::Map::new(),
+        timeouts: TIMEOUTS,
+    };
+    let mut text = String::new();
+    for api in APIS {
+        for (name, parameters) in [
+            ("all", parameters.clone()),
+            (
+                "least",
+                RequestParameters {
+                    stream: false,
+                    temperature: 0.0,
+                    min_tokens: None,
+                    ignore_eos: false,
+                    top_p: None,
+                    top_k: None,
+                    seed: None,
+                    stop: Vec::new(),
+                    ..parameters.clone()
+                },
+            ),
+        ] {
+            let body = BodyTemplate::new(dialect(api), "org/m", &parameters)
+                .fill(&Prompt::new("p", "Say \"hi\""));
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            serde_json::from_str::<serde_json::Value>(&body)
+                .unwrap_or_else(|error| panic!("{error}: {body}"));
+            writeln!(text, "{} {name}: {body}", api.name()).unwrap();
+        }
+    }
+    snapbox::assert_data_eq!(
+        text,
+        snapbox::Data::read_from(
+            Path::new("fixtures/dialects/bodies.golden"),
+            Some(snapbox::data::DataFormat::Text)
+        )
+        .raw()
+    );
+}
+
+#[test]
+fn extra_reaches_into_the_parameters_of_a_language() {
+    let extra =
+        serde_json::json!({ "sampling_params": { "max_new_tokens": 3, "n": 1 }, "lora_path": "a" });
+    let parameters = RequestParameters {
+        stream: true,
+        max_tokens: 16,
+        min_tokens: None,
+        ignore_eos: false,
+        temperature: 0.0,
+        top_p: None,
+        top_k: None,
+        seed: None,
+        stop: Vec::new(),
+        extra: extra.as_object().unwrap().clone(),
+        timeouts: TIMEOUTS,
+    };
+    let body =
+        BodyTemplate::new(dialect(Api::Generate), "m", &parameters).fill(&Prompt::new("p", "a"));
+    assert_eq!(
+        String::from_utf8(body.to_vec()).unwrap(),
+        r#"{"text":"a","stream":true,"lora_path":"a","sampling_params":{"temperature":0,"max_new_tokens":3,"n":1}}"#
+    );
+}
