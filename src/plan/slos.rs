@@ -862,14 +862,19 @@ impl Compiler<'_> {
             // A measure that names its stage takes the users and the rate from it; one that names its load pairs by stage.
             !pinned.contains(dim) && !(follows_stage && (pins_stage || pinned.contains(&Dim::Load)))
         };
-        let free: Vec<&Dim> = PLACE_DIMS.iter().filter(free).collect();
+        let columns = PLACE_DIMS.iter().enumerate();
+        let free: Vec<usize> = columns
+            .filter(|(_, dim)| free(dim))
+            .map(|(column, _)| column)
+            .collect();
+        let numbers = |place: &Place| &self.numbers[place.cell][place.stage];
         let as_instance = |place: &Place| {
-            free.iter().all(|dim| {
-                instance
-                    .places
-                    .iter()
-                    .any(|own| self.number(*own, dim) == self.number(*place, dim))
-            })
+            let of_place = numbers(place);
+            let same = |&column: &usize| {
+                let mut own = instance.places.iter().map(numbers);
+                own.any(|own| own[column] == of_place[column])
+            };
+            free.iter().all(same)
         };
         let as_pinned = |place: &Place| {
             pinned.iter().all(|dim| {
