@@ -21,7 +21,7 @@ pub(crate) struct Bench {
 }
 
 type Row = (&'static str, fn(&Bench));
-const ROWS: [Row; 7] = [
+const ROWS: [Row; 8] = [
     ("paced", paced),
     ("unpaced", unpaced),
     ("error", errors),
@@ -29,10 +29,8 @@ const ROWS: [Row; 7] = [
     ("memory", memory),
     ("start", start_up),
     ("verdict", million),
+    ("soak", soak),
 ];
-/// Rows that run only when they are named.
-const LONG_ROWS: [Row; 1] = [("soak", soak)];
-
 impl Bench {
     /// Rounds and durations for a report, or `quick` ones for a look.
     pub(crate) fn new(quick: bool, peers: bool) -> Bench {
@@ -51,21 +49,18 @@ impl Bench {
         if self.quick { 1 } else { 3 }
     }
 
-    /// Runs the rows that are named, or all but the long ones.
+    /// Runs the rows that are named, or all of them.
     pub(crate) fn run(&self, asked: &[&str]) -> ExitCode {
-        let known = |name: &str| ROWS.iter().chain(&LONG_ROWS).find(|(row, _)| *row == name);
-        if let Some(unknown) = asked.iter().find(|name| known(name).is_none()) {
+        if let Some(unknown) = asked
+            .iter()
+            .find(|name| ROWS.iter().all(|(row, _)| row != *name))
+        {
             println!("no row is called `{unknown}`");
             return ExitCode::FAILURE;
         }
         head();
         for (name, measure) in ROWS {
             if asked.is_empty() || asked.contains(&name) {
-                measure(self);
-            }
-        }
-        for (name, measure) in LONG_ROWS {
-            if asked.contains(&name) {
                 measure(self);
             }
         }

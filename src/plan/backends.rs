@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Api, Backend, BackendKind, EngineMetrics, Gpus, HeaderValue, Model, PlanOptions,
+    Api, Backend, BackendKind, EngineMetrics, Gpus, HeaderValue, Model, PlanOptions, ReadyRule,
     RequestParameters, Tls, launch, presets,
 };
 use crate::diagnostic::{Diagnostic, Sources, Spanned, did_you_mean};
@@ -156,7 +156,8 @@ pub(super) fn backend(
         preset: Some(preset(spec, kind, model)),
         tls: Tls::default(),
         optional: false,
-        ready: launch::ready(spec, kind, api(spec), READY),
+        // Whatever the engine's own page is, the simulator has not got it.
+        ready: ReadyRule::attached(READY),
         launch: None,
         up: Vec::new(),
         down: Vec::new(),
@@ -177,6 +178,7 @@ pub(super) fn backend(
             .optional
             .as_ref()
             .is_some_and(|optional| optional.value),
+        ready: launch::ready(spec, kind, api(spec), READY),
         launch: launch::launch(entry, kind, model, sources, found),
         up: spec.up.as_ref().map(launch::words).unwrap_or_default(),
         down: spec.down.as_ref().map(launch::words).unwrap_or_default(),

@@ -158,3 +158,13 @@ fn quickstart_runs_to_a_verdict() {
 fn rates_and_bursts_runs_to_a_verdict() {
     ends_with_a_verdict("rates-and-bursts.yaml", &["--only", "burst"]);
 }
+
+/// What the engine's own page is, the simulator in its place has not got.
+#[test]
+fn launched_engines_runs_to_a_verdict() {
+    let levels = "load.sweep.levels.users=[4]";
+    ends_with_a_verdict(
+        "launched-engines.yaml",
+        &["--set", levels, "--set", "run.cooldown=0s"],
+    );
+}
