@@ -7,9 +7,9 @@
 //!         pure                    pure          waits                  pure                 pure
 //! ```
 //!
-//! Only [`run`] and what it holds ([`load`], [`engine`], [`server`], [`telemetry`]) touches the outside world; everything
-//! else is a function of its arguments: same file, same seed, same bytes. Imports point one way, from the top of the list
-//! below to its end; `tests/it/layers.rs` holds them to it.
+//! Only [`run`] and what it holds ([`load`], [`engine`], [`server`], [`telemetry`]) touches the outside world, and `selftest`,
+//! which drives [`load`] against a server of its own; everything else is a function of its arguments: same file, same seed, same
+//! bytes. Imports point one way, from the top of the list below to its end; `tests/it/layers.rs` holds them to it.
 
 pub mod cli;
 pub mod report;

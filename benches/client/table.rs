@@ -1,5 +1,8 @@
 //! A row on the terminal: what was measured, what the goal is, and whether it is met.
 
+use scenario::assertion::Percentile;
+use scenario::verdict::statistics::nearest_rank;
+
 /// Prints the head of the table.
 pub(crate) fn head() {
     println!("{:<58} {:>12} {:>14}", "figure", "measured", "goal");
@@ -41,11 +44,13 @@ fn number(value: f64) -> String {
     }
 }
 
-/// The value at share `p` of `values`, nearest rank; 0 of none.
+/// The value at share `p` of `values`, by nearest rank; 0 of none.
 pub(crate) fn quantile(values: &mut [f64], p: f64) -> f64 {
     values.sort_by(f64::total_cmp);
-    let rank = (p * values.len() as f64).ceil() as usize;
-    values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+    match Percentile::new((p * 100_000.0).round() as u32) {
+        Some(percentile) if !values.is_empty() => nearest_rank(values, percentile),
+        _ => 0.0,
+    }
 }
 
 /// The middle of some values.

@@ -130,52 +130,65 @@ fn kept() -> Option<crate::selftest::SelfTest> {
 
 /// What a load thread of this machine can take: as it was measured here, or else what is usual.
 pub(super) fn capacity() -> Capacity {
-    #[cfg(target_os = "linux")]
-    if let Some(told) = kept() {
-        return told.capacity;
-    }
-    Capacity::default()
+    measured_capacity().unwrap_or_default()
 }
 
-/// Warns of each cell that asks for more than this machine can measure.
+fn measured_capacity() -> Option<Capacity> {
+    #[cfg(target_os = "linux")]
+    return kept().map(|told| told.capacity);
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// Warns of each load that asks for more than this machine can measure.
 pub(super) fn warnings(plan: &Plan) -> Vec<String> {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-    let capacity = capacity();
+    let measured = measured_capacity();
+    let capacity = measured.unwrap_or_default();
     let mut loads: Vec<(&str, Demand)> = Vec::new();
     for cell in &plan.cells {
         if loads.iter().all(|(load, _)| *load != cell.load) {
             loads.push((&cell.load, demand(cell)));
         }
     }
-    loads
-        .iter()
-        .filter_map(|(load, demand)| {
-            let workers = plan
-                .limits
-                .workers
-                .unwrap_or_else(|| capacity.workers(demand, cores));
-            too_much(load, demand, capacity, workers)
-        })
-        .collect()
+    let told = |(load, demand): &(&str, Demand)| {
+        let workers = plan
+            .limits
+            .workers
+            .unwrap_or_else(|| capacity.workers(demand, cores));
+        too_much(load, demand, capacity, measured.is_some(), workers)
+    };
+    loads.iter().filter_map(told).collect()
 }
 
-fn too_much(load: &str, demand: &Demand, capacity: Capacity, workers: u32) -> Option<String> {
-    let share = capacity.share(demand) / f64::from(workers);
-    if share <= 1.0 {
+fn too_much(
+    load: &str,
+    demand: &Demand,
+    capacity: Capacity,
+    is_measured: bool,
+    workers: u32,
+) -> Option<String> {
+    if capacity.share(demand) <= f64::from(workers) {
         return None;
     }
-    let streams = match demand.streams {
+    let asked = match demand.streams {
         Some(streams) => format!("{streams} streams, about {STREAM_SPEED:.0} events/s each"),
         None => format!(
             "{:.0} sends/s, {:.0} events/s",
             demand.sends_per_second, demand.events_per_second
         ),
     };
+    let whose = if is_measured {
+        "by `scenario selftest`"
+    } else {
+        "as is usual; `scenario selftest` measures it"
+    };
     Some(format!(
-        "warning: load `{load}`, stage `{}` asks for more than this machine can measure: {streams}; {workers} load thread{} of it take {:.0} events/s (scenario selftest)",
+        "warning: load `{load}`, stage `{}` asks for more than this machine can measure: {asked}; {workers} load thread{} of it take {:.0} events/s and {:.0} sends/s ({whose})\n  help: run it from a machine with more cores, or ask for less",
         demand.stage,
         if workers == 1 { "" } else { "s" },
         capacity.events_per_second * f64::from(workers),
+        capacity.sends_per_second * f64::from(workers),
     ))
 }
 
@@ -196,11 +209,15 @@ mod tests {
             sends_per_second: 0.0,
         };
         assert_eq!(
-            too_much("sweep", &demand, capacity, 2).as_deref(),
+            too_much("sweep", &demand, capacity, true, 2).as_deref(),
             Some(
-                "warning: load `sweep`, stage `c4000` asks for more than this machine can measure: 4000 streams, about 50 events/s each; 2 load threads of it take 160000 events/s (scenario selftest)"
+                "warning: load `sweep`, stage `c4000` asks for more than this machine can measure: 4000 streams, about 50 events/s each; 2 load threads of it take 160000 events/s and 20000 sends/s (by `scenario selftest`)\n  help: run it from a machine with more cores, or ask for less"
             )
         );
-        assert_eq!(too_much("sweep", &demand, capacity, 3), None);
+        let usual = too_much("sweep", &demand, capacity, false, 2);
+        assert!(
+            usual.is_some_and(|text| text.contains("as is usual; `scenario selftest` measures it"))
+        );
+        assert_eq!(too_much("sweep", &demand, capacity, true, 3), None);
     }
 }

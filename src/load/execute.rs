@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::engine::{BodyTemplate, HttpTarget, Lane, LaneFacts, PreparedRequest, Pulse, Reactor};
 use crate::observation::{Outcome, RequestRecord, StageTimes, request_id};
 use crate::plan::{Cell, CellRun, Schedule};
+use crate::threads::cpu_time;
 use crate::units::Moment;
 use crate::workload::Prompt;
 
@@ -289,7 +290,7 @@ impl Worker<'_> {
                 return Err(io::Error::other("another load thread failed"));
             };
             shared.on_change(move || wake.notify_one());
-            let cpu_before = thread_cpu();
+            let cpu_before = cpu_time();
             let wall_before = worker_state.clock.now();
             let mut pacer = shared.pacer(worker);
             let mut others = StopOthers {
@@ -302,7 +303,7 @@ impl Worker<'_> {
             others.armed = false;
             worker_state.tell(true);
             let wall = worker_state.clock.now().since(wall_before).as_secs_f64();
-            let cpu = thread_cpu().saturating_sub(cpu_before).as_secs_f64() / wall.max(1e-9);
+            let cpu = cpu_time().saturating_sub(cpu_before).as_secs_f64() / wall.max(1e-9);
             let facts = worker_state.facts.borrow().clone();
             Ok(Done {
                 records: worker_state.records,
@@ -567,11 +568,6 @@ fn connections_ahead(request: &SegmentRequest<'_>, worker: u32) -> u32 {
         }
     };
     all / request.workers + u32::from(worker < all % request.workers)
-}
-
-fn thread_cpu() -> Duration {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .map_or(Duration::ZERO, Duration::from)
 }
 
 fn record(ended: Ended) -> RequestRecord {

@@ -3,7 +3,6 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-
 use std::time::Duration;
 
 use memchr::memmem::Finder;
@@ -140,7 +139,7 @@ pub fn bare_timer(rate: f64, sends: u32) -> io::Result<Vec<f64>> {
             timer.wait()?;
         }
         lags.push(clock.now().since(due).as_secs_f64() * 1e6);
-        let drawn = (f64::from(number) * 0.618_033_988_749_894_9).fract();
+        let drawn = (f64::from(number) * super::GOLDEN_SECTION).fract();
         due = due + Duration::from_secs_f64(-(1.0 - drawn).ln() / rate);
     }
     Ok(lags)

@@ -26,6 +26,8 @@ const STREAMS: [u32; 6] = [100, 500, 1000, 2000, 4000, 8000];
 const RATES: [u32; 6] = [500, 1000, 2000, 4000, 8000, 16_000];
 /// Events a second of one stream.
 pub const STREAM_RATE: f64 = 20.0;
+/// Its multiples fill a stretch evenly, however many there are.
+const GOLDEN_SECTION: f64 = 0.618_033_988_749_894_9;
 /// The version of the file.
 const SCHEMA: &str = "scenario.selftest/v1";
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::floor::{self, FloorLoad};
 use super::truth::{self, LogTo, TruthConfig, TruthEntry};
 use super::{BOUNDS_MS, LAG_MS, Reach, STREAM_RATE, SelfTestError, SendStep, StreamStep};
+use crate::assertion::Percentile;
 use crate::clock::Clock;
 use crate::diagnostic::Sources;
 use crate::engine::{BodyTemplate, Dialect, HttpTarget};
@@ -17,12 +18,16 @@ use crate::load::{Capacity, SegmentRequest, StopSignal, Tally, execute};
 use crate::observation::{LagHistogram, Outcome, RequestRecord, request_id};
 use crate::plan::{CellRun, PlanOptions, plan};
 use crate::spec;
+use crate::threads::cpu_time;
+use crate::verdict::statistics::nearest_rank;
 use crate::wire::Endpoint;
 
 /// Events of an answer: at twenty a second, one second.
 const EVENTS: u32 = 20;
 /// A server that is later than this at p99 is at its own limit.
 const SERVER_LATE_MS: f64 = 5.0;
+const P50: Option<Percentile> = Percentile::new(50_000);
+const P99: Option<Percentile> = Percentile::new(99_000);
 const RUN: CellRun = CellRun { cell: 0, repeat: 0 };
 
 /// What came of one load.
@@ -81,13 +86,13 @@ pub(super) fn streams(count: u32, step: Duration) -> Result<StreamStep, SelfTest
     Ok(StreamStep {
         streams: count,
         events_per_second: seen.events as f64 / seen.wall.as_secs_f64(),
-        ttft_error_p50_ms: quantile(&mut errors, 0.5),
-        ttft_error_p99_ms: quantile(&mut errors, 0.99),
+        ttft_error_p50_ms: percentile(&mut errors, P50),
+        ttft_error_p99_ms: percentile(&mut errors, P99),
         read_lag_p99_ms: seen.read_lag.quantile(0.99).unwrap_or(0) as f64 / 1e6,
         shared: seen.shared as f64 / (seen.events as f64).max(1.0),
         cpu: seen.cpu,
         cpu_per_event_us: seen.cpu * seen.wall.as_secs_f64() * 1e6 / (seen.events as f64).max(1.0),
-        server_late_p99_ms: quantile(&mut late, 0.99),
+        server_late_p99_ms: percentile(&mut late, P99),
     })
 }
 
@@ -120,8 +125,8 @@ pub(super) fn sends(rate: u32, step: Duration) -> Result<SendStep, SelfTestError
     Ok(SendStep {
         rate: f64::from(rate),
         achieved: lags.len() as f64 / step.as_secs_f64(),
-        lag_p50_ms: quantile(&mut lags, 0.5),
-        lag_p99_ms: quantile(&mut lags, 0.99),
+        lag_p50_ms: percentile(&mut lags, P50),
+        lag_p99_ms: percentile(&mut lags, P99),
         cpu: seen.cpu,
     })
 }
@@ -138,20 +143,15 @@ pub(super) fn floor(streams: u32, step: Duration) -> Result<f64, SelfTestError> 
     let thread = std::thread::Builder::new()
         .name("floor".to_owned())
         .spawn(move || {
-            let before = thread_cpu();
+            let before = cpu_time();
             let seen = floor::run(&load)?;
-            Ok::<_, std::io::Error>((thread_cpu().saturating_sub(before), seen.events))
+            Ok::<_, std::io::Error>((cpu_time().saturating_sub(before), seen.events))
         })?;
     let (cpu, events) = thread
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     server.stop()?;
     Ok(cpu.as_secs_f64() * 1e6 / (events as f64).max(1.0))
-}
-
-fn thread_cpu() -> Duration {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .map_or(Duration::ZERO, Duration::from)
 }
 
 fn drive(config: &TruthConfig, load: &str, tokens: u32) -> Result<Seen, SelfTestError> {
@@ -275,11 +275,13 @@ pub(super) fn conclude(streams: &[StreamStep], sends: &[SendStep]) -> Measured {
     }
 }
 
-/// The value at share `p` by nearest rank; 0 of none.
-fn quantile(values: &mut [f64], p: f64) -> f64 {
+/// A percentile of values in any order; 0 of none.
+fn percentile(values: &mut [f64], percentile: Option<Percentile>) -> f64 {
     values.sort_by(f64::total_cmp);
-    let rank = (p * values.len() as f64).ceil() as usize;
-    values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+    match percentile {
+        Some(percentile) if !values.is_empty() => nearest_rank(values, percentile),
+        _ => 0.0,
+    }
 }
 
 #[cfg(test)]

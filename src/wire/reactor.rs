@@ -355,16 +355,17 @@ impl Reactor {
         let busy = self.remote.any.load(Ordering::SeqCst)
             || !self.ready.borrow().is_empty()
             || !self.later.borrow().is_empty();
-        if busy {
-            self.clock.stays_awake();
-            return Ok(Some(Duration::ZERO));
-        }
         let deadlines = self.deadlines.borrow();
         let nearest = deadlines.peek().map(|Reverse((at, _))| at.since(now));
-        Ok(match (nearest, early) {
+        let wait = match (nearest, early) {
+            _ if busy => Some(Duration::ZERO),
             (Some(nearest), Some(early)) => Some(nearest.min(early)),
             (one, other) => one.or(other),
-        })
+        };
+        if wait == Some(Duration::ZERO) {
+            self.clock.stays_awake();
+        }
+        Ok(wait)
     }
 
     fn ring(&self, now: Moment) {

@@ -22,7 +22,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "selftest",
-        &["load", "engine", "observation", "plan", "spec", "wire"],
+        &[
+            "verdict",
+            "load",
+            "engine",
+            "observation",
+            "plan",
+            "spec",
+            "assertion",
+            "wire",
+        ],
     ),
     ("load", &["engine", "observation", "workload", "plan"]),
     (

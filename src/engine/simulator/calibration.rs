@@ -291,7 +291,7 @@ fn closed_loop(model: &mut Model, requests: Vec<Request>, users: usize) -> Level
 
 /// Prints the table of the presets' documentation: `cargo test calibration -- --ignored --nocapture`.
 #[test]
-#[ignore = "prints a table"]
+#[ignore = "prints a table for the documentation: cargo test --lib calibration -- --ignored --nocapture"]
 #[expect(clippy::print_stdout, reason = "printing is what it is for")]
 fn print_the_table() {
     for (name, answers, targets) in [

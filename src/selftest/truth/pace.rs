@@ -4,9 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use crate::selftest::GOLDEN_SECTION;
 use crate::units::Moment;
-
-const GOLDEN_SECTION: f64 = 0.618_033_988_749_894_9;
 
 /// A stream on a connection; the generation tells a later one on the same slot from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
