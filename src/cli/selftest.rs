@@ -16,23 +16,33 @@ pub(super) fn selftest(_: &SelfTestArgs, _: &Console) -> anyhow::Result<Exit> {
 
 #[cfg(target_os = "linux")]
 pub(super) fn selftest(args: &SelfTestArgs, console: &Console) -> anyhow::Result<Exit> {
+    use std::fs::File;
+    use std::io::Write;
+    use std::path::Path;
     use std::time::Duration;
 
     use anyhow::Context;
 
+    // Said before the measuring, not after it.
+    let unwritable = |path: &Path| format!("cannot write `{}`", path.display());
+    let mut file = match &args.json {
+        Some(path) if path.as_os_str() != "-" => {
+            Some((path, File::create(path).with_context(|| unwritable(path))?))
+        }
+        Some(_) | None => None,
+    };
     crate::run::raise_file_limit();
     let step = Duration::from_millis(if args.quick { 1000 } else { 4000 });
     let now = jiff::Timestamp::now().to_string();
     let told = crate::selftest::run(step, now, |line| console.talk(line))?;
     let json = serde_json::to_string_pretty(&told)?;
+    if let Some((path, file)) = &mut file {
+        file.write_all(json.as_bytes())
+            .with_context(|| unwritable(path))?;
+    }
     match &args.json {
         Some(path) if path.as_os_str() == "-" => console.data(&json),
-        Some(path) => {
-            std::fs::write(path, &json)
-                .with_context(|| format!("cannot write `{}`", path.display()))?;
-            console.data(&table(&told));
-        }
-        None => console.data(&table(&told)),
+        Some(_) | None => console.data(&table(&told)),
     }
     if let Some(path) = kept_at() {
         let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
@@ -184,9 +194,13 @@ fn too_much(
         "as is usual; `scenario selftest` measures it"
     };
     Some(format!(
-        "warning: load `{load}`, stage `{}` asks for more than this machine can measure: {asked}; {workers} load thread{} of it take {:.0} events/s and {:.0} sends/s ({whose})\n  help: run it from a machine with more cores, or ask for less",
+        "warning: load `{load}`, stage `{}` asks for more than this machine can measure: {asked}; {workers} load {} {:.0} events/s and {:.0} sends/s ({whose})\n  help: run it from a machine with more cores, or ask for less",
         demand.stage,
-        if workers == 1 { "" } else { "s" },
+        if workers == 1 {
+            "thread takes"
+        } else {
+            "threads take"
+        },
         capacity.events_per_second * f64::from(workers),
         capacity.sends_per_second * f64::from(workers),
     ))
@@ -211,7 +225,7 @@ mod tests {
         assert_eq!(
             too_much("sweep", &demand, capacity, true, 2).as_deref(),
             Some(
-                "warning: load `sweep`, stage `c4000` asks for more than this machine can measure: 4000 streams, about 50 events/s each; 2 load threads of it take 160000 events/s and 20000 sends/s (by `scenario selftest`)\n  help: run it from a machine with more cores, or ask for less"
+                "warning: load `sweep`, stage `c4000` asks for more than this machine can measure: 4000 streams, about 50 events/s each; 2 load threads take 160000 events/s and 20000 sends/s (by `scenario selftest`)\n  help: run it from a machine with more cores, or ask for less"
             )
         );
         let usual = too_much("sweep", &demand, capacity, false, 2);

@@ -6,8 +6,9 @@ use snapbox::data::DataFormat;
 
 use crate::tool::{self, Desk, Doorbell, Mock, on_the_simulator};
 
-const COMMANDS: [&str; 9] = [
-    "run", "quick", "check", "plan", "mock", "schema", "init", "list", "help",
+const COMMANDS: [&str; 14] = [
+    "run", "quick", "report", "plot", "compare", "baseline", "check", "plan", "mock", "selftest",
+    "schema", "init", "list", "help",
 ];
 
 /// Compares with a golden, which `SNAPSHOTS=overwrite` writes.
@@ -33,6 +34,21 @@ fn the_help_of_each_command_is_as_checked_in() {
         let help = desk.tool(&["help", topic]).with_code(0).out;
         assert_golden(&format!("help-{topic}.txt"), &help);
     }
+}
+
+#[test]
+fn what_a_self_test_cannot_write_it_says_before_it_measures() {
+    let ended = Desk::new()
+        .tool(&["selftest", "--json", "missing/told.json"])
+        .with_code(2);
+    assert!(
+        ended
+            .err
+            .starts_with("error: cannot write `missing/told.json`: "),
+        "{}",
+        ended.err
+    );
+    assert_eq!(ended.out, "");
 }
 
 #[test]
