@@ -63,10 +63,9 @@ fn runtime() -> Result<Runtime, String> {
 }
 
 fn resolve(url: &str, trust: &Tls, runtime: &Runtime) -> Result<Endpoint, String> {
-    let config = tls::client_config(trust.ca.as_deref(), trust.insecure)
-        .map_err(|error| error.to_string())?;
+    let config = || tls::client_config(trust.ca.as_deref(), trust.insecure);
     runtime
-        .block_on(Endpoint::resolve(url, || config))
+        .block_on(Endpoint::resolve(url, config))
         .map_err(|error| error.to_string())
 }
 

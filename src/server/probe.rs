@@ -171,9 +171,8 @@ async fn find(
     waiting: Waiting<'_>,
 ) -> Result<Ready, NotReady> {
     let headers = headers(backend, environment)?;
-    let config = tls::client_config(backend.tls.ca.as_deref(), backend.tls.insecure)
-        .map_err(|error| NotReady(error.to_string()))?;
-    let written = Endpoint::resolve(url, || config)
+    let trust = || tls::client_config(backend.tls.ca.as_deref(), backend.tls.insecure);
+    let written = Endpoint::resolve(url, trust)
         .await
         .map_err(|error| NotReady(error.to_string()))?;
     let until = Instant::now() + backend.ready.timeout;

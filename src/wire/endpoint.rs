@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 
+use super::tls::TlsError;
+
 /// A server that requests go to, resolved once.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -40,16 +42,19 @@ pub enum EndpointError {
         /// What the resolver said.
         error: std::io::Error,
     },
+    /// It is an `https` URL, and nothing can be trusted.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Endpoint {
-    /// Reads a URL and resolves its host.
+    /// Reads a URL and resolves its host. `tls` is asked for `https` only: reading the system's authorities takes milliseconds.
     ///
     /// # Errors
-    /// The text is no http or https URL, or the name has no address.
+    /// The text is no http or https URL, the name has no address, or `tls` fails.
     pub async fn resolve(
         url: &str,
-        tls: impl FnOnce() -> Arc<ClientConfig>,
+        tls: impl FnOnce() -> Result<Arc<ClientConfig>, TlsError>,
     ) -> Result<Endpoint, EndpointError> {
         let bad = |reason: &str| EndpointError::Url {
             url: url.to_owned(),
@@ -91,7 +96,7 @@ impl Endpoint {
             port,
             prefix,
             addresses,
-            tls: secure.then(tls),
+            tls: secure.then(tls).transpose()?,
         })
     }
 
