@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+pub mod github;
+pub mod sarif;
+
 /// A source text, kept to the end of the run: reports quote it.
 #[derive(Clone, Debug)]
 pub struct SourceText {
@@ -222,6 +225,19 @@ impl Diagnostic {
     pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
         self.help.push(help.into());
         self
+    }
+
+    /// The message with its label and all advice, a line each: for places that cannot draw the file.
+    pub fn in_full(&self) -> String {
+        let mut lines = vec![self.message.clone()];
+        lines.extend(
+            self.primary
+                .iter()
+                .filter(|label| !label.text.is_empty())
+                .map(|label| label.text.clone()),
+        );
+        lines.extend(self.help.iter().map(|help| format!("help: {help}")));
+        lines.join("\n")
     }
 }
 

@@ -12,6 +12,7 @@
 //! bytes. Imports point one way, from the top of the list below to its end; `tests/it/layers.rs` holds them to it.
 
 pub mod cli;
+pub mod language;
 pub mod report;
 pub mod verdict;
 pub mod run;

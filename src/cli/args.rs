@@ -18,7 +18,8 @@ pub struct Cli {
     pub command: Command,
 
     /// Colours: when the output is a terminal, always, or never (NO_COLOR is honoured).
-    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
+    // In every help text it stands behind the command's own options, however many commands there are.
+    #[arg(long, global = true, display_order = 900, value_enum, default_value_t = ColorChoice::Auto)]
     pub color: ColorChoice,
 }
 
@@ -65,7 +66,18 @@ pub enum Command {
     )]
     Baseline(BaselineArgs),
     /// Check scenario files: every mistake at once, nothing is sent.
+    #[command(
+        after_help = "Examples:\n  scenario check scenarios/*.yaml\n  scenario check gate.yaml --format github        annotations on the lines of a pull request\n  scenario check gate.yaml --format sarif > check.sarif\n  scenario explain S031                           what a code means\n\nExits with 0, or with 2 when a file is wrong."
+    )]
     Check(CheckArgs),
+    /// Explain the code of a diagnostic: what it means, a file that is wrong, and the same file put right.
+    #[command(
+        after_help = "Examples:\n  scenario explain S031\n  scenario explain            every code in a line"
+    )]
+    Explain {
+        /// The code, like S031; without it, all of them in a line each.
+        code: Option<String>,
+    },
     /// Show what a scenario would do: cells, stages, request counts, duration, samples for each percentile.
     Plan(PlanArgs),
     /// Serve the embedded simulator alone: an OpenAI-compatible engine without a GPU.
@@ -380,6 +392,10 @@ pub enum CheckFormat {
     Text,
     /// A JSON list.
     Json,
+    /// SARIF 2.1.0, for code-scanning services.
+    Sarif,
+    /// Workflow commands of GitHub Actions: annotations on the lines of a pull request.
+    Github,
 }
 
 /// `scenario plan`.

@@ -16,6 +16,7 @@ mod baseline;
 mod signals;
 mod quick;
 mod check;
+mod explain;
 mod plan;
 mod mock;
 mod selftest;
@@ -66,6 +67,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Plot(args) => plot::plot(&args, &console),
         Command::Compare(args) => compare::compare_runs(&args, &console),
         Command::Check(args) => check::check(&args, &console),
+        Command::Explain { code } => explain::explain(code.as_deref(), &console),
         Command::Plan(args) => plan::plan(&args, &console),
         Command::Mock(args) => mock::mock(&args, &console),
         Command::Selftest(args) => selftest::selftest(&args, &console),

@@ -79,6 +79,7 @@ pub const CODES: &[(&str, &str)] = &[
         "engines with and without a server in one scenario, which does not say that it is meant",
     ),
     ("L003", "a percentile with too few samples to be sure of it"),
+    ("L033", "an override that applies nowhere"),
     ("L036", "an exclusion that excludes nothing"),
     ("L037", "a key that has no effect in this load"),
     ("L038", "the load alone takes longer than the run may"),

@@ -2,6 +2,7 @@
 
 use super::model::{Report, Verdict, VerdictStatus};
 use super::wording;
+use crate::diagnostic::github::{property, text};
 
 /// Verdicts that one line is annotated with; the summary has all of them.
 const TOLD: usize = 5;
@@ -66,27 +67,4 @@ fn annotation(report: &Report, file: &str, line: u32, verdicts: &[&Verdict]) -> 
         property(&title),
         text(&said.join("\n"))
     )
-}
-
-/// What ends a message is written otherwise.
-fn text(said: &str) -> String {
-    said.replace('%', "%25")
-        .replace('\r', "%0D")
-        .replace('\n', "%0A")
-}
-
-/// In a property, its separators, too.
-fn property(said: &str) -> String {
-    text(said).replace(':', "%3A").replace(',', "%2C")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_that_is_said_ends_a_command() {
-        assert_eq!(text("50% of\nit"), "50%25 of%0Ait");
-        assert_eq!(property("a,b::c"), "a%2Cb%3A%3Ac");
-    }
 }

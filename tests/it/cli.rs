@@ -6,9 +6,9 @@ use snapbox::data::DataFormat;
 
 use crate::tool::{self, Desk, Doorbell, Mock, on_the_simulator};
 
-const COMMANDS: [&str; 14] = [
-    "run", "quick", "report", "plot", "compare", "baseline", "check", "plan", "mock", "selftest",
-    "schema", "init", "list", "help",
+const COMMANDS: [&str; 15] = [
+    "run", "quick", "report", "plot", "compare", "baseline", "check", "explain", "plan", "mock",
+    "selftest", "schema", "init", "list", "help",
 ];
 
 /// Compares with a golden, which `SNAPSHOTS=overwrite` writes.

@@ -25,3 +25,5 @@ mod studies;
 mod readme;
 mod saved;
 mod compare;
+mod explain;
+mod formats;
