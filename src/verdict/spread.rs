@@ -31,17 +31,14 @@ pub(super) fn spreads(slice: &Slice) -> Vec<Spread> {
     let Some((from, to)) = slice.window().filter(|(from, to)| from < to) else {
         return Vec::new();
     };
-    let answered: Vec<(usize, &RequestRecord)> = slice
+    let mut answered: Vec<&RequestRecord> = slice
         .timed()
         .filter(|record| record.outcome == Outcome::Ok && record.intended <= to)
-        .map(|record| (part(record.intended, (from, to)), record))
         .collect();
-    let mut filled = [false; PARTS];
-    answered.iter().for_each(|(part, _)| filled[*part] = true);
-    // An empty part has no percentile.
-    if answered.len() < FEWEST || filled.contains(&false) {
+    if answered.len() < FEWEST {
         return Vec::new();
     }
+    answered.sort_by_key(|record| (record.intended, record.index));
     let mut spreads = Vec::new();
     let latency: [&str; 2] = match slice.default_clock() {
         StartClock::Intended => ["ttft_intended", "e2e_intended"],
@@ -50,7 +47,7 @@ pub(super) fn spreads(slice: &Slice) -> Vec<Spread> {
     for metric in [latency[0], latency[1], "tpot"] {
         spreads.extend(trend(metric, &answered));
     }
-    for metric in ["output_tps", "rps", "goodput"] {
+    for metric in ["output_tps", "rps", "goodput", "energy_per_token"] {
         spreads.extend(parts(slice, metric, Aggregate::Whole, metric, (from, to)));
     }
     for metric in ["gpu.util", "gpu.power", "kv_cache"] {
@@ -66,15 +63,12 @@ pub(super) fn spreads(slice: &Slice) -> Vec<Spread> {
     spreads
 }
 
-fn part(at: Moment, (from, to): (Moment, Moment)) -> usize {
-    let share = at.since(from).as_secs_f64() / to.since(from).as_secs_f64();
-    ((share * PARTS as f64) as usize).min(PARTS - 1)
-}
-
-fn trend(metric: &str, answered: &[(usize, &RequestRecord)]) -> Vec<Spread> {
+/// What each request tells, in tenths of the requests in the order in which they were to leave: where requests are long, none
+/// leaves in the last tenths of the window.
+fn trend(metric: &str, answered: &[&RequestRecord]) -> Vec<Spread> {
     let mut values: [Vec<f64>; PARTS] = Default::default();
-    for (part, record) in answered {
-        values[*part].extend(value(record, metric, StartClock::Sent));
+    for (at, record) in answered.iter().enumerate() {
+        values[at * PARTS / answered.len()].extend(value(record, metric, StartClock::Sent));
     }
     if values.iter().any(Vec::is_empty) {
         return Vec::new();

@@ -21,15 +21,21 @@ use scenario::spec;
 use scenario::units::Moment;
 
 const SEEDS: u64 = 200;
-const REQUESTS: u64 = 400;
-const USERS: usize = 8;
 const PRESET: &str = "a100-llama-3.1-8b-vllm";
 
-const SCENARIO: &str = "version: 1\nname: twins\nbackends: { engine: { kind: simulator, preset: a100-llama-3.1-8b-vllm } }\nmodels: { m: any }\nload: { l: { levels: { users: [8], requests: 400 } } }\nrun: { warmup: 0s }\n";
+const SCENARIO: &str = "version: 1\nname: twins\nbackends: { engine: { kind: simulator, preset: a100-llama-3.1-8b-vllm } }\nmodels: { m: any }\nload: { l: { levels: { users: [USERS], requests: REQUESTS } } }\nrun: { warmup: 0s }\n";
 
 #[test]
 fn twins_are_told_apart_in_at_most_one_comparison_of_twenty() {
-    let bench = Bench::new();
+    twins(&Bench::new(8, 400));
+}
+
+#[test]
+fn twins_whose_requests_are_long_beside_the_window_are_told_apart_as_rarely() {
+    twins(&Bench::new(20, 100));
+}
+
+fn twins(bench: &Bench) {
     let parameters = preset(PRESET).unwrap().parameters;
     let apart = (0..SEEDS)
         .filter(|seed| {
@@ -46,7 +52,7 @@ fn twins_are_told_apart_in_at_most_one_comparison_of_twenty() {
 
 #[test]
 fn a_tenth_is_seen_in_nineteen_of_twenty_comparisons_with_the_right_sign() {
-    let bench = Bench::new();
+    let bench = Bench::new(8, 400);
     let fast = preset(PRESET).unwrap().parameters;
     let slow = slower(&fast, 1.1);
     let seen = (0..SEEDS)
@@ -72,17 +78,27 @@ fn slower(engine: &EngineParameters, factor: f64) -> EngineParameters {
 }
 
 struct Bench {
+    users: usize,
+    requests: u64,
     plan: Plan,
     sources: Sources,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    fn new(users: usize, requests: u64) -> Bench {
         let mut sources = Sources::default();
-        let (spec, found) = spec::parse(&mut sources, Path::new("twins.yaml"), SCENARIO);
+        let text = SCENARIO
+            .replace("USERS", &users.to_string())
+            .replace("REQUESTS", &requests.to_string());
+        let (spec, found) = spec::parse(&mut sources, Path::new("twins.yaml"), &text);
         assert!(found.is_empty(), "{found:?}");
         let (plan, _) = plan(&spec.unwrap(), &sources, &PlanOptions::default()).unwrap();
-        Bench { plan, sources }
+        Bench {
+            users,
+            requests,
+            plan,
+            sources,
+        }
     }
 
     fn compared(
@@ -96,7 +112,7 @@ impl Bench {
 
     /// A run of the plan's one level: answers of other lengths, and another jitter, for each seed.
     fn report(&self, engine: &EngineParameters, seed: u64) -> Report {
-        let seen = closed_loop(engine, seed);
+        let seen = self.closed_loop(engine, seed);
         let measurements = scenario::verdict::stages(&self.plan.cells[0], &seen);
         let runs = [CellResult::Measured(Box::new(seen))];
         build(&Inputs {
@@ -113,68 +129,68 @@ impl Bench {
             tool: "0.1.0",
         })
     }
-}
 
-/// Every user sends its next request when the one before has ended.
-fn closed_loop(engine: &EngineParameters, seed: u64) -> Observations {
-    let lengths = LengthDistribution {
-        median: 40.0,
-        sigma: 0.6,
-        least: 2,
-        most: 200,
-    };
-    let seeds = Seed::new(seed).stream("twins");
-    let mut model = Model::new(engine.clone(), seed);
-    let start = Moment::from_secs_f64(20.0);
-    let mut sent: Vec<Moment> = Vec::new();
-    let mut send = |model: &mut Model, at: Moment| {
-        let index = sent.len() as u64;
-        if index == REQUESTS {
-            return;
-        }
-        sent.push(at);
-        let request = Request {
-            id: RequestId(index),
-            prompt_tokens: 200,
-            prompt_blocks: Arc::from([]),
-            output_tokens: lengths.draw(&seeds.at(index)),
+    /// Every user sends its next request when the one before has ended.
+    fn closed_loop(&self, engine: &EngineParameters, seed: u64) -> Observations {
+        let lengths = LengthDistribution {
+            median: 40.0,
+            sigma: 0.6,
+            least: 2,
+            most: 200,
         };
-        model.submit(at, request).unwrap();
-    };
-    (0..USERS).for_each(|_| send(&mut model, start));
-    let mut records: HashMap<RequestId, Vec<OutputEvent>> = HashMap::new();
-    let (mut emitted, mut ended) = (Vec::new(), Vec::new());
-    while let Some(at) = model.next_event() {
-        model.advance(at, &mut emitted);
-        for emission in emitted.drain(..) {
-            records
-                .entry(emission.request)
-                .or_default()
-                .push(OutputEvent {
-                    at: emission.at,
-                    tokens: emission.tokens,
-                    shared: false,
-                });
-            if emission.finished {
-                ended.push(emission.request);
-                send(&mut model, at);
+        let seeds = Seed::new(seed).stream("twins");
+        let mut model = Model::new(engine.clone(), seed);
+        let start = Moment::from_secs_f64(20.0);
+        let mut sent: Vec<Moment> = Vec::new();
+        let mut send = |model: &mut Model, at: Moment| {
+            let index = sent.len() as u64;
+            if index == self.requests {
+                return;
+            }
+            sent.push(at);
+            let request = Request {
+                id: RequestId(index),
+                prompt_tokens: 200,
+                prompt_blocks: Arc::from([]),
+                output_tokens: lengths.draw(&seeds.at(index)),
+            };
+            model.submit(at, request).unwrap();
+        };
+        (0..self.users).for_each(|_| send(&mut model, start));
+        let mut records: HashMap<RequestId, Vec<OutputEvent>> = HashMap::new();
+        let (mut emitted, mut ended) = (Vec::new(), Vec::new());
+        while let Some(at) = model.next_event() {
+            model.advance(at, &mut emitted);
+            for emission in emitted.drain(..) {
+                records
+                    .entry(emission.request)
+                    .or_default()
+                    .push(OutputEvent {
+                        at: emission.at,
+                        tokens: emission.tokens,
+                        shared: false,
+                    });
+                if emission.finished {
+                    ended.push(emission.request);
+                    send(&mut model, at);
+                }
             }
         }
-    }
-    let records: Vec<RequestRecord> = ended
-        .into_iter()
-        .map(|id| record(id, sent[id.0 as usize], &records[&id]))
-        .collect();
-    let (began, end) = (start, records.last().unwrap().finished);
-    Observations {
-        stages: vec![StageTimes {
-            stage: 0,
-            began,
-            ended: end,
-            steady: Some((began, end)),
-        }],
-        records,
-        ..Observations::default()
+        let records: Vec<RequestRecord> = ended
+            .into_iter()
+            .map(|id| record(id, sent[id.0 as usize], &records[&id]))
+            .collect();
+        let (began, end) = (start, records.last().unwrap().finished);
+        Observations {
+            stages: vec![StageTimes {
+                stage: 0,
+                began,
+                ended: end,
+                steady: Some((began, end)),
+            }],
+            records,
+            ..Observations::default()
+        }
     }
 }
 
