@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::report::charts::Charts;
-use crate::report::{self, Report, View, html};
+use crate::report::{self, Report, View, html, ranking};
 
 /// Where results go.
 #[derive(Clone, Debug)]
@@ -112,6 +112,12 @@ impl Results {
         for (name, render) in report::FILES {
             let text = render(report, view);
             self.replace(name, |file| file.write_all(text.as_bytes()))?;
+        }
+        for (name, render) in ranking::text::FILES {
+            if report.ranking.is_some() {
+                let text = render(report, view);
+                self.replace(name, |file| file.write_all(text.as_bytes()))?;
+            }
         }
         Ok(())
     }

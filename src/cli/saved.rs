@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 
 use crate::report::Report;
 use crate::report::charts::{self, Charts};
-use crate::report::model;
+use crate::report::{model, ranking};
 
 /// A run that was saved.
 pub(super) struct Saved {
@@ -55,7 +55,13 @@ pub(super) fn report(file: &Path) -> anyhow::Result<Report> {
         ),
         None => bail!("`{name}` is no report of scenario: it has no `schema`"),
     }
-    serde_json::from_value(value).with_context(|| format!("`{name}` is damaged"))
+    let mut report: Report =
+        serde_json::from_value(value).with_context(|| format!("`{name}` is damaged"))?;
+    // Saved by a version that did not rank.
+    if report.ranking.is_none() {
+        report.ranking = ranking::rank(&report, &ranking::default_weights());
+    }
+    Ok(report)
 }
 
 /// What charts are drawn from; a run of an earlier version has nothing.

@@ -8,6 +8,7 @@ use super::model::{
     Lag, Metric, Place, Reason, Report, SCHEMA, Scenario, SourceFile, Stage, StageNumbers,
     StageRepeat, StateCounts, Status, Value, Verdict, VerdictRepeat, VerdictStatus,
 };
+use super::ranking;
 use super::rerun::Ids;
 use super::wording::{percent, rounded};
 use crate::assertion::{Better, find};
@@ -71,7 +72,7 @@ pub fn build(inputs: &Inputs) -> Report {
         .map(|index| cell_of(inputs, index))
         .collect();
     let engines = engines(inputs);
-    Report {
+    let mut report = Report {
         schema: SCHEMA.to_owned(),
         status,
         exit_code,
@@ -100,6 +101,7 @@ pub fn build(inputs: &Inputs) -> Report {
         cells,
         counts: counts(&verdicts),
         verdicts,
+        ranking: None,
         sources: inputs
             .sources
             .iter()
@@ -108,7 +110,9 @@ pub fn build(inputs: &Inputs) -> Report {
                 text: source.text.to_string(),
             })
             .collect(),
-    }
+    };
+    report.ranking = ranking::rank(&report, &ranking::default_weights());
+    report
 }
 
 /// How the run ended: what the verdicts come to, unless a signal stopped it.

@@ -9,9 +9,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::model::{Cell, Report, Stage, StageNumbers, Verdict, VerdictStatus};
-use super::wording;
-use crate::assertion::{Better, find};
+use super::model::{Cell, Report, Stage};
+use super::told::{Told, error_guard_failed, higher_is_better, is_simulated, tripped};
 use crate::verdict::statistics::student_quantile;
 
 /// The name and version of the format, the first key of the file.
@@ -32,8 +31,6 @@ pub const STATISTICS: [&str; 10] = [
 ];
 /// How often all intervals of a comparison are to hold at once.
 const CONFIDENCE: f64 = 0.95;
-/// From this many repeats on both sides their values tell the spread.
-const REPEATS: usize = 3;
 
 /// What a comparison of reports says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -251,7 +248,7 @@ fn alike<'a>(
             base.metrics, other.metrics
         ));
     }
-    if simulated(base, cell) != simulated(other, there) {
+    if is_simulated(base, cell) != is_simulated(other, there) {
         return Err("one is simulated, the other measured".to_owned());
     }
     if base.smoke || other.smoke {
@@ -281,24 +278,6 @@ fn alike<'a>(
         }
     }
     Ok(with)
-}
-
-fn simulated(report: &Report, cell: &Cell) -> bool {
-    let engines = report.environment.engines.iter();
-    engines
-        .filter(|engine| engine.backend == cell.backend)
-        .any(|engine| engine.simulated)
-}
-
-/// A guard that makes the numbers of a stage doubtful. Failed requests are told by their own row.
-fn tripped<'a>(report: &'a Report, cell: &Cell, stage: &Stage) -> Option<&'a Verdict> {
-    report.verdicts.iter().find(|verdict| {
-        verdict.guard
-            && verdict.level == "fail"
-            && verdict.status == VerdictStatus::Inconclusive
-            && verdict.cell.as_deref() == Some(&cell.id)
-            && verdict.stage.as_deref() == Some(&stage.name)
-    })
 }
 
 /// What differs between two runs besides their numbers.
@@ -383,101 +362,6 @@ fn statistics(
         Some(Unjudged { row, spread })
     });
     told.collect()
-}
-
-fn error_guard_failed(report: &Report, cell: &Cell, stage: &Stage) -> bool {
-    report.verdicts.iter().any(|verdict| {
-        verdict.id == "guard:error_rate"
-            && verdict.status == VerdictStatus::Fail
-            && verdict.cell.as_deref() == Some(&cell.id)
-            && verdict.stage.as_deref() == Some(&stage.name)
-    })
-}
-
-fn higher_is_better(statistic: &str) -> bool {
-    let name = statistic.split('.').next().unwrap_or_default();
-    find(name).is_some_and(|metric| metric.better == Better::Higher)
-}
-
-/// A statistic of a stage on one side.
-struct Told {
-    unit: String,
-    value: f64,
-    /// In each repeat.
-    repeats: Vec<f64>,
-    /// In each repeat: in each tenth of the window.
-    tenths: Vec<Vec<f64>>,
-}
-
-impl Told {
-    fn of(stage: &Stage, statistic: &str) -> Option<Told> {
-        let (name, stat) = statistic.split_once('.').unwrap_or((statistic, "value"));
-        let numbers: Vec<&StageNumbers> = if stage.repeats.is_empty() {
-            stage.numbers.iter().collect()
-        } else {
-            stage.repeats.iter().map(|repeat| &repeat.numbers).collect()
-        };
-        // Latencies of open-loop stages count from the planned instant.
-        let planned = format!("{name}_intended");
-        let is_planned =
-            |one: &&StageNumbers| stage.open_loop && one.metrics.contains_key(&planned);
-        let metric = if numbers.iter().all(is_planned) {
-            planned.as_str()
-        } else {
-            name
-        };
-        let path = if statistic.contains('.') {
-            format!("{metric}.{stat}")
-        } else {
-            metric.to_owned()
-        };
-        let repeats: Vec<f64> = numbers
-            .iter()
-            .filter_map(|one| wording::statistic(one.metrics.get(metric)?, stat))
-            .collect();
-        let unit = numbers.iter().find_map(|one| one.metrics.get(metric))?;
-        if repeats.is_empty() {
-            return None;
-        }
-        Some(Told {
-            unit: unit.unit.clone(),
-            value: repeats.iter().sum::<f64>() / repeats.len() as f64,
-            tenths: numbers
-                .iter()
-                .filter_map(|one| one.tenths.get(&path).cloned())
-                .collect(),
-            repeats,
-        })
-    }
-
-    /// The standard error of the value, and its degrees of freedom.
-    fn error(&self) -> Result<(f64, f64), String> {
-        let repeats = self.repeats.len();
-        if repeats >= REPEATS {
-            let squares: f64 = self
-                .repeats
-                .iter()
-                .map(|value| (value - self.value).powi(2))
-                .sum();
-            let freedom = (repeats - 1) as f64;
-            return Ok(((squares / freedom / repeats as f64).sqrt(), freedom));
-        }
-        if self.tenths.len() < repeats {
-            return Err(
-                "its spread is unknown: too few requests, or saved by an earlier version; repeat the run 3 times"
-                    .to_owned(),
-            );
-        }
-        let (mut variance, mut freedom) = (0.0, 0.0);
-        for values in &self.tenths {
-            let parts = values.len() as f64;
-            let mean = values.iter().sum::<f64>() / parts;
-            let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-            variance += squares / (parts - 1.0) / parts;
-            freedom += parts - 1.0;
-        }
-        Ok((variance.sqrt() / repeats as f64, freedom))
-    }
 }
 
 fn shares(stage: &Stage, with: &Stage) -> Result<Spread, String> {

@@ -18,11 +18,13 @@ pub mod compare_text;
 pub mod github;
 pub mod html;
 pub mod plots;
+pub mod ranking;
 pub mod terminal;
 pub mod ndjson;
 pub mod progress;
 mod colours;
 mod wording;
+mod told;
 mod rerun;
 
 pub use build::{Inputs, RunEnding, build, is_open_loop};

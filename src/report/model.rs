@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ranking::Ranking;
+
 /// The name and version of the format, the first key of every report.
 pub const SCHEMA: &str = "scenario.report/v1";
 
@@ -50,6 +52,9 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// Verdicts by state.
     pub counts: Counts,
+    /// How the backends stand beside each other, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranking: Option<Ranking>,
     /// The user's files as they were read, so that a verdict can be shown where it was written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceFile>,

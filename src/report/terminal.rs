@@ -21,6 +21,7 @@ pub fn render(report: &Report, view: &View) -> String {
             failures(report, view),
             notes(report, view),
             slos(report, view),
+            ranking(report, view),
             status(report, view),
             footer(report, view),
         ],
@@ -218,7 +219,12 @@ fn columns_that_fit(rows: &[Row], seen: Vec<usize>, width: usize) -> (Vec<usize>
 }
 
 /// A table without lines; the first `left` columns are texts, the others numbers.
-fn table(head: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>, left: usize) -> String {
+/// Columns aligned by blanks; the first `left` are texts.
+pub(super) fn table(
+    head: Vec<String>,
+    rows: impl IntoIterator<Item = Vec<String>>,
+    left: usize,
+) -> String {
     let mut table = Table::new();
     table
         .load_style(NOTHING)
@@ -232,6 +238,16 @@ fn table(head: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>, left: u
         }
     }
     table.trim_fmt()
+}
+
+/// Who is best overall, where backends could be ranked.
+fn ranking(report: &Report, view: &View) -> String {
+    let ranked = report.ranking.as_ref();
+    let ranked = ranked.filter(|ranking| !ranking.overall.standings.is_empty());
+    ranked.map_or(String::new(), |ranking| {
+        let line = format!("ranking: {}", ranking.overall.sentence);
+        wrapped(&line, view.width, "", "  ")
+    })
 }
 
 /// Lines about failures that are shown; the others stand in the report.
@@ -766,7 +782,7 @@ fn wrapped_lines(lines: &[String], width: usize, further: &str) -> String {
 
 /// `text` broken between words at `width`, with its first and its further indents. Two spaces between words are kept, and so are
 /// its own line breaks.
-fn wrapped(text: &str, width: usize, first: &str, further: &str) -> String {
+pub(super) fn wrapped(text: &str, width: usize, first: &str, further: &str) -> String {
     if let Some((line, rest)) = text.split_once('\n') {
         let line = wrapped(line, width, first, further);
         return format!("{line}\n{}", wrapped(rest, width, further, further));

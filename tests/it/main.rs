@@ -24,6 +24,7 @@ mod traces;
 mod studies;
 mod readme;
 mod saved;
+mod ranking;
 mod compare;
 mod explain;
 mod formats;
