@@ -575,6 +575,8 @@ impl Checker {
         let zero = matches!(assertion.right, Expression::Percent(n) | Expression::Quantity(n, _) if n == 0.0);
         let over_one =
             assertion.share && matches!(assertion.right, Expression::Percent(n) if n >= 100.0);
+        let above_one =
+            assertion.share && matches!(assertion.right, Expression::Percent(n) if n > 100.0);
         match assertion.comparison {
             Comparison::Less if zero => {
                 self.lint(codes::IMPOSSIBLE, "nothing is below 0", part, "write `<=`")
@@ -596,6 +598,18 @@ impl Checker {
                 "every share is at most 100%",
                 part,
                 "write a bound below 100%",
+            ),
+            Comparison::Less if above_one => self.lint(
+                codes::ALWAYS,
+                "every share is below this",
+                part,
+                "write a bound below 100%",
+            ),
+            Comparison::AtLeast if above_one => self.lint(
+                codes::IMPOSSIBLE,
+                "no share is above 100%",
+                part,
+                "write a bound of at most 100%",
             ),
             _ => {}
         }

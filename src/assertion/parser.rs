@@ -195,7 +195,11 @@ impl<'a> Parser<'a> {
                 "`=` is no comparison",
                 Part(start, start + 1),
                 "",
-                "write `==`",
+                match self.rest().as_bytes().get(1) {
+                    Some(b'<') => "write `<=`",
+                    Some(b'>') => "write `>=`",
+                    _ => "write `==`",
+                },
             ));
         }
         if start >= self.text.len() {
@@ -675,6 +679,15 @@ impl<'a> Parser<'a> {
                 "a minus needs spaces around it",
             );
         }
+        if let Some(Ok(_)) = aggregate(word) {
+            return self.error_with(
+                codes::SYNTAX,
+                format!("`{word}` is an aggregate, and there is one before it"),
+                part,
+                "",
+                "a metric has one aggregate: `P95 TTFT`, `max TTFT`",
+            );
+        }
         let label = nearest_metric(self.rest())
             .or_else(|| nearest_metric(word))
             .map(|(near, metric)| match metric.aliases.first() {
@@ -974,6 +987,15 @@ impl<'a> Parser<'a> {
             .unwrap_or(self.rest().len());
         let word = &self.rest()[..length];
         let part = Part(self.at, self.at + length);
+        if matches!(word, "st" | "nd" | "rd" | "th") {
+            return self.error_with(
+                codes::UNIT,
+                format!("`{word}` is no unit"),
+                part,
+                "",
+                format!("write `P{number}` for the percentile"),
+            );
+        }
         let meant = match word.to_ascii_lowercase().as_str() {
             "sec" | "secs" | "second" | "seconds" => Some("s"),
             "msec" | "msecs" | "millis" | "millisecond" | "milliseconds" => Some("ms"),

@@ -56,10 +56,12 @@ macro_rules! pages {
 #[rustfmt::skip]
 const PAGES: &[(&str, &str)] = pages![
     "L003",
+    "L010",
     "L030",
     "L031",
     "L032",
     "L033",
+    "L034",
     "L036",
     "L037",
     "L038",

@@ -80,6 +80,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     ("L003", "a percentile with too few samples to be sure of it"),
     ("L033", "an override that applies nowhere"),
+    ("L034", "an SLO that judges what another one judges already"),
     ("L036", "an exclusion that excludes nothing"),
     ("L037", "a key that has no effect in this load"),
     ("L038", "the load alone takes longer than the run may"),

@@ -112,7 +112,9 @@ pub(super) fn combinations(spec: &ScenarioSpec, found: &mut Vec<Diagnostic>) -> 
             }
         }
     }
-    if combinations.is_empty() {
+    // A name that is not there has been told, and leaves nothing to run.
+    let told = found.iter().any(|diagnostic| diagnostic.code == "S045");
+    if combinations.is_empty() && !told {
         let error = Diagnostic::error(
             "S046",
             "no combination of backend, model, prompts and load is left to run",

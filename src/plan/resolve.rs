@@ -116,6 +116,20 @@ pub fn distinct(found: Vec<Diagnostic>) -> Vec<Diagnostic> {
             kept.push(diagnostic);
         }
     }
+    // A text that a comma has cut off is told as that, and not for what is missing in it.
+    let cut: Vec<Span> = kept
+        .iter()
+        .filter(|diagnostic| diagnostic.code == "S005")
+        .flat_map(|diagnostic| diagnostic.secondary.iter().map(|label| label.span))
+        .collect();
+    kept.retain(|diagnostic| {
+        let inside = |at: Span| {
+            cut.iter()
+                .any(|cut| cut.source == at.source && cut.start <= at.start && at.end <= cut.end)
+        };
+        let at = diagnostic.primary.as_ref().map(|label| label.span);
+        diagnostic.code == "S005" || !at.is_some_and(inside)
+    });
     // In the order of the file; what has no place comes last.
     kept.sort_by_key(|diagnostic| {
         let place = diagnostic.primary.as_ref().map(|label| label.span);

@@ -47,7 +47,56 @@ pub fn compile(
     for entry in spec.slos.iter().flatten() {
         compiler.slo(entry);
     }
+    let repeated = repeated(&compiler.compiled.slos);
+    compiler.compiled.found.extend(repeated);
     compiler.compiled
+}
+
+/// A warning for each SLO that judges what another one judges already.
+fn repeated(slos: &[Slo]) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (index, slo) in slos.iter().enumerate() {
+        let earlier = slos[..index]
+            .iter()
+            .find(|earlier| judge_alike(earlier, slo));
+        if let Some(earlier) = earlier {
+            let message = format!("`{}` judges what `{}` judges already", slo.id, earlier.id);
+            found.push(
+                Diagnostic::warning("L034", message)
+                    .at(slo.span, "")
+                    .also(earlier.span, "the same, in the same cells and stages")
+                    .help("leave one of them out: each failure would be told twice"),
+            );
+        }
+    }
+    found
+}
+
+/// Whether two SLOs can only have the same verdicts.
+fn judge_alike(one: &Slo, other: &Slo) -> bool {
+    let rules = |slo: &Slo| {
+        (
+            (slo.level, slo.window, slo.count, slo.clock),
+            (slo.repeats_must, slo.strict_samples, slo.abort),
+        )
+    };
+    let mut instances = one.instances.iter().zip(&other.instances);
+    rules(one) == rules(other)
+        && one.instances.len() == other.instances.len()
+        && instances.all(|(one, other)| {
+            one.scope == other.scope
+                && one.measures == other.measures
+                && says(&one.assertion) == says(&other.assertion)
+        })
+}
+
+/// An assertion in its normal form, its bound in base units.
+fn says(assertion: &Assertion) -> String {
+    let bound = match &assertion.right {
+        Expression::Quantity(number, unit) => unit.to_base(*number).to_string(),
+        other => other.to_string(),
+    };
+    format!("{} {:?} {bound}", assertion.left, assertion.comparison)
 }
 
 /// What is wrong with the words of the SLOs alone: said where the cells are not known, so ids and stages are not judged.
@@ -966,12 +1015,15 @@ impl Compiler<'_> {
 
     /// A pinned id that is in no cell was deselected; one that is in some is only never combined so.
     fn no_match(&self, measure: &Measure, pinned: &[Dim]) -> Dropped {
-        let in_some_cell = pinned.iter().all(|dim| {
-            self.all_places().any(|place| {
+        let nowhere = |dim: &&Dim| {
+            !self.all_places().any(|place| {
                 self.value(place, dim)
                     .is_some_and(|value| admits(measure, dim, &value))
             })
-        });
+        };
+        // Without the name that was deselected, a stage or level of it is not to be found, either.
+        let missed: Vec<&Dim> = pinned.iter().filter(nowhere).collect();
+        let a_name = missed.iter().any(|dim| PLACE_DIMS[..4].contains(dim));
         let known = |(dim, id): &(Dim, String)| {
             self.ids
                 .iter()
@@ -989,7 +1041,7 @@ impl Compiler<'_> {
             .chain(values)
             .filter(|(dim, _)| PLACE_DIMS[..4].contains(dim))
             .collect();
-        if !in_some_cell && !names.is_empty() && names.iter().all(known) {
+        if a_name && names.iter().all(known) {
             return Dropped::NotSelected;
         }
         Dropped::NoMatch(

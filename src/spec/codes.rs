@@ -46,6 +46,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("S026", "a condition that cannot be read"),
     ("S027", "a value of `--set` that has no place in the file"),
     ("S044", "a stage that the load does not have"),
+    (
+        "L010",
+        "a word that other readers of YAML take for something else",
+    ),
 ];
 
 /// What a code means, in a line.

@@ -282,6 +282,18 @@ impl Problems {
 
     fn unknown_key(&mut self, key: &Key, known: &[&str]) {
         let word = key.text.as_str();
+        if word.contains(|c: char| c != ' ' && c.is_whitespace()) {
+            let message = format!("unknown key `{}`", word.trim());
+            self.error(
+                "S010",
+                message,
+                key.span,
+                "there is a space in it that is no plain one",
+            );
+            self.advise("write the spaces of this line again");
+            self.meant.insert(key.span, word.trim().to_owned());
+            return;
+        }
         let rewrite = REWRITES
             .iter()
             .find(|(foreign, ours)| *foreign == word && known.contains(ours))
@@ -318,6 +330,28 @@ impl Problems {
             .help("quote the whole value, or write it on a line of its own"),
         );
         true
+    }
+
+    /// Notes each word of a free value that other readers of YAML take for something else: it is passed on as it is written.
+    fn surprises(&mut self, node: &Node) {
+        match &node.content {
+            Content::List(items) => items.iter().for_each(|item| self.surprises(item)),
+            Content::Map(map) => map
+                .entries
+                .iter()
+                .for_each(|(_, item)| self.surprises(item)),
+            Content::Scalar { plain: false, .. } => {}
+            Content::Scalar { text, .. } => {
+                let Some((elsewhere, write)) = read_elsewhere(text) else {
+                    return;
+                };
+                let message = format!(
+                    "`{text}` is a text here; many readers of YAML take it for {elsewhere}"
+                );
+                self.push(Diagnostic::warning("L010", message).at(node.span, ""));
+                self.advise(format!("write {write}, or put quotes around it"));
+            }
+        }
     }
 
     /// Adds advice to the last diagnostic.
@@ -454,6 +488,35 @@ pub(super) fn decode_word(
         near.map(|near| format!("did you mean `{near}`?"))
             .unwrap_or_default(),
     );
+    None
+}
+
+/// What the first version of YAML, which many programs still read, makes of an unquoted text; and what to write for it.
+fn read_elsewhere(text: &str) -> Option<(&'static str, String)> {
+    let all = |test: fn(&u8) -> bool| !text.is_empty() && text.bytes().all(|byte| test(&byte));
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "on" => return Some(("`true`", "`true`".to_owned())),
+        "no" | "off" => return Some(("`false`", "`false`".to_owned())),
+        _ => {}
+    }
+    if text.len() > 1 && text.starts_with('0') && all(|byte| (b'0'..=b'7').contains(byte)) {
+        let number = u64::from_str_radix(text, 8).ok()?;
+        return Some(("a number of base 8", format!("`{number}`")));
+    }
+    let parts: Vec<&str> = text.split(':').collect();
+    let sixties = parts.len() > 1
+        && parts
+            .iter()
+            .all(|part| matches!(part.len(), 1 | 2) && part.bytes().all(|b| b.is_ascii_digit()))
+        && parts[1..]
+            .iter()
+            .all(|part| part.parse::<u8>().is_ok_and(|n| n < 60));
+    if sixties {
+        let number = parts
+            .iter()
+            .fold(0_u64, |sum, part| sum * 60 + part.parse().unwrap_or(0));
+        return Some(("a number of base 60", format!("`{number}`")));
+    }
     None
 }
 
@@ -608,7 +671,11 @@ impl DecodeKey for String {
 
 impl<T: Decode, K: DecodeKey> Decode for Entries<T, K> {
     fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
-        let map = problems.map("a map of names", node)?;
+        let map = problems.map("a map of names", node);
+        if let (None, Content::List(_)) = (&map, &node.content) {
+            problems.advise("each entry has a name: write `name: …` in place of `- …`");
+        }
+        let map = map?;
         if map.entries.is_empty() {
             problems.error("S025", "the map is empty", node.span, "");
             problems.advise("name at least one entry, or leave the key out");
@@ -734,6 +801,11 @@ fn number(what: &str, node: &Node, problems: &mut Problems) -> Option<serde_json
         problems.advise("write the number without quotes");
     } else if text.contains('_') && text.replace('_', "").parse::<f64>().is_ok() {
         problems.advise(format!("write `{}`", text.replace('_', "")));
+    } else if text.matches(',').count() == 1 && text.replace(',', ".").parse::<f64>().is_ok() {
+        problems.advise(format!(
+            "the decimal point is a point: write `{}`",
+            text.replace(',', ".")
+        ));
     }
     None
 }
@@ -746,6 +818,10 @@ macro_rules! whole_numbers {
                 let value = number.$read().and_then(|value| <$type>::try_from(value).ok());
                 if value.is_none() {
                     problems.expected($what, node);
+                    let whole = number.as_f64().filter(|number| number.fract() == 0.0);
+                    if let Some(whole) = whole.filter(|whole| (0.0..1e15).contains(whole)) {
+                        problems.advise(format!("write `{whole}`"));
+                    }
                 }
                 value
             }
@@ -802,6 +878,7 @@ quantities! {
 impl Decode for JsonMap {
     fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
         problems.map("a map", node)?;
+        problems.surprises(node);
         match to_json(node, problems)? {
             Value::Object(object) => Some(object),
             _ => None,
@@ -815,6 +892,7 @@ impl Decode for JsonMap {
 
 impl Decode for Value {
     fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
+        problems.surprises(node);
         to_json(node, problems)
     }
 

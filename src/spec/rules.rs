@@ -61,6 +61,17 @@ pub(super) fn backend(spec: &BackendSpec, map: &Map, problems: &mut Problems) {
             literal_secret(&header.key.value, literal.span, problems);
         }
     }
+    if let Some(url) = &spec.url
+        && url.value.as_str().contains(['?', '#'])
+    {
+        problems.error(
+            "S023",
+            "the address of a backend has no `?` and no `#`",
+            url.span,
+            "",
+        );
+        problems.advise("requests go to pages behind it; what each of them asks stands under `request.extra` or `headers`");
+    }
     if let Some(limit) = spec
         .limit
         .as_ref()

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::decode::{Decode, Fields, ObjectSchema, Problems};
+use super::decode::{Decode, Fields, ObjectSchema, Problems, shorten};
 use super::schema::Definitions;
-use super::tree::{Map, Node};
+use super::tree::{Content, Map, Node};
 use super::types::{
     CacheSpec, CacheState, CategoriesSource, DistributionSpec, FileSource, InlineSource,
     LengthSpec, LognormalSpec, MixturePart, NormalSpec, PromptsSpec, PromptsUse, SharegptSource,
@@ -30,7 +30,16 @@ const SOURCES: &[(SourceKind, &[&str])] = &[
 
 impl Decode for PromptsSpec {
     fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
-        let map = problems.map("a map with `source`", node)?;
+        let map = problems.map("a map with `source`", node);
+        if let (None, Content::Scalar { text, .. }) = (&map, &node.content)
+            && text.contains('.')
+        {
+            let path = shorten(text);
+            problems.advise(format!(
+                "a file of prompts: write `{{ source: file, path: {path} }}`"
+            ));
+        }
+        let map = map?;
         let kind: Option<Spanned<SourceKind>> = problems.field(map, node.span, "source");
         let Some(kind) = kind else {
             // Its own keys cannot be told from wrong ones.

@@ -447,6 +447,22 @@ fn scan_error(source: SourceId, text: &str, error: &ScanError) -> Diagnostic {
             .at(place, "")
             .help("put quotes around the whole value: `\"${{ … }}\"`");
     }
+    let above = text[..line_start].lines().last().unwrap_or("");
+    if above.trim_start().starts_with("//") {
+        let start = line_start - 1 - above.trim_start().len();
+        return Diagnostic::error("S001", "`//` is no comment in YAML")
+            .at(span(start, start + 2), "")
+            .help("begin the line with `#`");
+    }
+    if let Some(column) = line.find('\u{ff1a}') {
+        let wide = span(
+            line_start + column,
+            line_start + column + '\u{ff1a}'.len_utf8(),
+        );
+        return Diagnostic::error("S001", "a full-width colon ends no key")
+            .at(wide, "")
+            .help("write `: `");
+    }
     let diagnostic =
         Diagnostic::error("S001", format!("not valid YAML: {}", error.info())).at(place, "");
     let in_flow = line.contains(['{', '[']);
@@ -458,12 +474,52 @@ fn scan_error(source: SourceId, text: &str, error: &ScanError) -> Diagnostic {
     if error.info().contains("expected ','") {
         return diagnostic.help("a `}` or `]` is missing before this, or a value must be quoted");
     }
+    if let Some(help) = trap(&error.info(), &text[at..], line) {
+        return diagnostic.help(help);
+    }
     if line.contains(": ") && !in_flow {
         return diagnostic.help(
             "is the line indented like its neighbours? a value that contains `: ` must be quoted",
         );
     }
     diagnostic
+}
+
+/// What to do about a trap of YAML: what the scanner said, what it met there, and the whole line.
+fn trap(said: &str, rest: &str, line: &str) -> Option<String> {
+    let met = rest.chars().next().unwrap_or('\n');
+    if said.contains("unexpected character") && matches!(met, '@' | '`' | '%') {
+        return Some(format!("a text that begins with `{met}` must be quoted"));
+    }
+    if said.contains("unknown anchor") {
+        return Some(
+            "`*name` repeats what `&name` marks, which is not there; quote a text that begins with `*`"
+                .to_owned(),
+        );
+    }
+    if said.contains("single-quoted scalar") {
+        return Some(
+            "an apostrophe ends the text: double it (`''`), or quote the text with `\"`".to_owned(),
+        );
+    }
+    if said.contains("quoted scalar") {
+        return Some("is a quote opened above that is never closed?".to_owned());
+    }
+    if said.contains("misplaced bracket") {
+        return Some(
+            "this bracket closes nothing: one is too many, or one is missing before".to_owned(),
+        );
+    }
+    if line.trim_start().starts_with("- ") && said.contains("block mapping") {
+        return Some(
+            "the lines beside it are keys of a map: write `key: value` here, too".to_owned(),
+        );
+    }
+    let colon = line.find(':').map(|colon| &line[colon + 1..]);
+    if said.contains("expected ':'") && colon.is_some_and(|rest| !rest.starts_with(' ')) {
+        return Some("a key needs a space behind its colon".to_owned());
+    }
+    None
 }
 
 #[cfg(test)]

@@ -279,7 +279,11 @@ const FORMS: &[&str] = &["stages", "levels", "batch", "trace", "search"];
 impl Decode for LoadSpec {
     fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
         let map = problems.map("a map with `stages`, `levels`, `batch` or `trace`", node)?;
-        let known: Vec<&str> = FORMS.iter().chain(DriveSpec::KEYS).copied().collect();
+        let mut known: Vec<&str> = FORMS.iter().chain(DriveSpec::KEYS).copied().collect();
+        if FORMS.iter().all(|form| problems.find(map, form).is_none()) {
+            // What is said of the form that is missing says it of its keys, too.
+            known.extend(["users", "rate", "for", "requests", "requests_per_user"]);
+        }
         problems.known_keys(map, &known, false);
         let form = problems.only_one_of(map, FORMS, "a load has one form");
         let drive = DriveSpec::decode_fields(map, node.span, problems);
@@ -292,6 +296,15 @@ impl Decode for LoadSpec {
                 node.span,
                 "one of `stages`, `levels`, `batch`, `trace` must be given here",
             );
+            let size = ["users", "rate"].into_iter().find_map(|size| map.get(size));
+            if let Some((size, value)) = size
+                && let Content::Scalar { text, .. } = &value.content
+            {
+                problems.advise(format!(
+                    "`{0}` belongs into a form: write `levels: {{ {0}: {text}, for: 60s }}`",
+                    size.text
+                ));
+            }
             return None;
         };
         let decoded = match form {

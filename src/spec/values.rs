@@ -306,6 +306,14 @@ impl Decode for Url {
         }
         let legal =
             host.is_some_and(|host| !host.is_empty()) && !text.contains(char::is_whitespace);
+        let port = host.and_then(|host| host.rsplit_once(':'));
+        let port = port
+            .map(|(_, port)| port)
+            .filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        if legal && port.is_some_and(|port| !port.is_empty() && port.parse::<u16>().is_err()) {
+            problems.error("S023", "a port is at most 65535", node.span, "");
+            return None;
+        }
         if legal {
             return Some(Url(text.to_owned()));
         }

@@ -1,5 +1,8 @@
 //! The command line: its help, its exit codes, the commands beside `run`.
 
+mod explain;
+mod formats;
+
 use std::path::Path;
 
 use snapbox::data::DataFormat;

@@ -26,5 +26,3 @@ mod readme;
 mod saved;
 mod ranking;
 mod compare;
-mod explain;
-mod formats;
