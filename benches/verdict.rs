@@ -205,6 +205,7 @@ fn environment() -> Environment {
         },
         gpus: Vec::new(),
         engines: Vec::new(),
+        git: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `scenario run`: load, plan, run, judge, report.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::time::Instant;
 
 use super::args::{InconclusiveMode, OutputArgs, ProgressMode, RunArgs, SummaryMode};
@@ -18,7 +19,7 @@ use crate::report::progress::{Mode, Progress};
 use crate::report::requests::{Names, rows};
 use crate::report::{RunEnding, Summary, View, charts, csv, github, markdown, model, terminal};
 use crate::run::{self, Interrupt, World};
-use crate::telemetry::host_facts;
+use crate::telemetry::{git_facts, host_facts};
 
 pub(super) fn run(args: &RunArgs, command: &[String], console: &Console) -> anyhow::Result<Exit> {
     // Every file is checked before the first one sends anything.
@@ -133,7 +134,7 @@ pub(super) fn execute(
     let frame = Frame {
         plan,
         sources,
-        environment: this_machine(),
+        environment: this_machine(plan),
         started: now.to_string(),
         began: Instant::now(),
         command: command.to_vec(),
@@ -266,8 +267,10 @@ fn progress_mode(asked: ProgressMode) -> Mode {
     mode.at(std::io::stderr().is_terminal())
 }
 
-fn this_machine() -> model::Environment {
+fn this_machine(plan: &Plan) -> model::Environment {
     let facts = host_facts();
+    let folder = Path::new(&plan.path).parent();
+    let git = folder.and_then(git_facts);
     model::Environment {
         host: model::Host {
             name: facts.name,
@@ -280,5 +283,9 @@ fn this_machine() -> model::Environment {
         },
         gpus: Vec::new(),
         engines: Vec::new(),
+        git: git.map(|facts| model::Git {
+            revision: facts.revision,
+            modified: facts.modified,
+        }),
     }
 }

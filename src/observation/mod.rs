@@ -39,6 +39,17 @@ pub struct Observations {
     pub devices: Vec<DeviceFacts>,
     /// Facts about the engine: version, model list, what its probe said.
     pub engine: EngineFacts,
+    /// The first measured request as it was sent.
+    pub sent: Option<SentRequest>,
+}
+
+/// A request in the words of the engine's language.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentRequest {
+    /// Where it went, behind the base URL.
+    pub path: String,
+    /// Its body, JSON.
+    pub body: String,
 }
 
 /// What came of one run of one cell.
@@ -133,6 +144,8 @@ pub struct EngineFacts {
     pub version: Option<String>,
     /// The model names that it lists.
     pub models: Vec<String>,
+    /// The longest context that it says to take, in tokens.
+    pub context_length: Option<u64>,
     /// Set for everything that the embedded simulator produced.
     pub simulated: bool,
     /// How it was started, when it was: the command.
@@ -160,6 +173,8 @@ pub struct DeviceFacts {
     pub memory_bytes: Option<u64>,
     /// The driver's version.
     pub driver: Option<String>,
+    /// The version of CUDA that the driver speaks.
+    pub cuda: Option<String>,
     /// It is a simulated or recorded one.
     pub simulated: bool,
 }

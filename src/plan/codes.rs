@@ -78,6 +78,10 @@ pub const CODES: &[(&str, &str)] = &[
         "S076",
         "engines with and without a server in one scenario, which does not say that it is meant",
     ),
+    (
+        "S077",
+        "backends that a strict comparison does not treat alike",
+    ),
     ("L003", "a percentile with too few samples to be sure of it"),
     ("L033", "an override that applies nowhere"),
     ("L034", "an SLO that judges what another one judges already"),

@@ -10,6 +10,7 @@ pub mod launch;
 mod prompts;
 mod requests;
 mod loads;
+pub mod fairness;
 pub mod slos;
 pub mod arrivals;
 pub mod users;
@@ -26,6 +27,7 @@ pub use crate::spec::{Absence, Fingerprint};
 pub use arrivals::{
     Arrival, ArrivalCurve, Arrivals, Process, RampShape, RateForm, RatePiece, load_seed,
 };
+pub use fairness::{Fairness, Matter};
 pub use launch::{Launch, Lifetime, Offline, Port, ReadyRule, StopSignal};
 pub use resolve::{PlanOptions, distinct, mistakes, plan};
 pub use users::{UserChange, UserChanges, UserCurve, UserExtent, UserPiece};
@@ -77,6 +79,8 @@ pub struct Plan {
     pub skipped_slos: Vec<(String, String)>,
     /// The earlier report that assertions with `baseline` are about.
     pub baseline: Option<BaselinePlan>,
+    /// What a difference between backends that are compared does.
+    pub fairness: Fairness,
     /// What of the SLOs is not judged without being wrong: an instance that is its own reference, a reference that is not in
     /// the matrix.
     pub notes: Vec<String>,

@@ -7,9 +7,9 @@ use super::loads::{Expanded, LoadContext, expand};
 use super::matrix::{Combination, combinations, order, select};
 use super::prompts::LoadedSet;
 use super::{
-    Api, Backend, BackendKind, BaselinePlan, Cell, Fingerprint, GoodputBound, Guard, Guards, Level,
-    Model, Plan, Planned, RateForm, RunLimits, Schedule, TelemetryPlan, backends, describe, digest,
-    launch, prompts, requests, samples, slos,
+    Api, Backend, BackendKind, BaselinePlan, Cell, Fairness, Fingerprint, GoodputBound, Guard,
+    Guards, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule, TelemetryPlan, backends,
+    describe, digest, fairness, launch, prompts, requests, samples, slos,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{
@@ -206,6 +206,7 @@ impl<'a> Resolver<'a> {
             return None;
         }
         self.check_interfaces(&cells, found);
+        self.check_fairness(&cells, found);
         for cell in &mut cells {
             self.give_slices(cell, found);
             cell.digest = digest::cell(cell, self.seed);
@@ -275,6 +276,7 @@ impl<'a> Resolver<'a> {
             smoke: self.options.smoke,
             baseline: self.baseline(),
             skipped_slos: skipped,
+            fairness: self.fairness(),
             notes,
         }
     }
@@ -416,6 +418,33 @@ impl<'a> Resolver<'a> {
             Some(entry) => error.at(entry.key.span, "offline"),
             None => error,
         });
+    }
+
+    fn fairness(&self) -> Fairness {
+        self.spec
+            .fairness
+            .as_ref()
+            .map_or(Fairness::Warn, |written| written.value)
+    }
+
+    /// What the file itself treats differently, where it asks for a strict comparison.
+    fn check_fairness(&self, cells: &[Cell], found: &mut Vec<Diagnostic>) {
+        let Some(written) = self.spec.fairness.as_ref() else {
+            return;
+        };
+        if written.value != Fairness::Strict {
+            return;
+        }
+        for difference in fairness::differences(cells) {
+            found.push(
+                Diagnostic::error(
+                    "S077",
+                    format!("backends that are compared differ in {difference}"),
+                )
+                .at(written.span, "")
+                .help("make them alike, or write `fairness: warn` to have it told in the report"),
+            );
+        }
     }
 
     /// The states of the prefix cache that are tested.

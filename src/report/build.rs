@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::environment;
 use super::model::{
-    Category, Cell, CellRun, CellStatus, Client, Counts, Engine, Environment, Event, Failures, Gpu,
-    Lag, Metric, Place, Reason, Report, SCHEMA, Scenario, SourceFile, Stage, StageNumbers,
-    StageRepeat, StateCounts, Status, Value, Verdict, VerdictRepeat, VerdictStatus,
+    Category, Cell, CellRun, CellStatus, Client, Counts, Environment, Event, Failures, Lag, Metric,
+    Place, Reason, Report, SCHEMA, Scenario, SourceFile, Stage, StageNumbers, StageRepeat,
+    StateCounts, Status, Value, Verdict, VerdictRepeat, VerdictStatus,
 };
 use super::ranking;
 use super::rerun::Ids;
@@ -71,14 +72,14 @@ pub fn build(inputs: &Inputs) -> Report {
     let cells: Vec<Cell> = (0..plan.cells.len())
         .map(|index| cell_of(inputs, index))
         .collect();
-    let engines = engines(inputs);
+    let environment = environment::of(inputs);
     let mut report = Report {
         schema: SCHEMA.to_owned(),
         status,
         exit_code,
         metrics: 1,
         tool: inputs.tool.to_owned(),
-        simulated: engines.iter().any(|engine| engine.simulated),
+        simulated: environment.engines.iter().any(|engine| engine.simulated),
         smoke: plan.smoke,
         plan_digest: plan.digest.clone(),
         seed: plan.seed,
@@ -92,11 +93,8 @@ pub fn build(inputs: &Inputs) -> Report {
             description: plan.description.clone(),
             owner: plan.owner.clone(),
         },
-        environment: Environment {
-            engines,
-            gpus: gpus(inputs),
-            ..inputs.environment.clone()
-        },
+        environment,
+        fairness: environment::fairness(inputs),
         client: worst_client(cells.iter().flat_map(|cell| &cell.runs)),
         cells,
         counts: counts(&verdicts),
@@ -163,68 +161,6 @@ fn counter<'a>(counts: &'a mut StateCounts, verdict: &Verdict) -> &'a mut u32 {
     }
 }
 
-/// Every GPU that was watched in some run, once.
-fn gpus(inputs: &Inputs) -> Vec<Gpu> {
-    let mut gpus = inputs.environment.gpus.clone();
-    let watched = inputs
-        .runs
-        .iter()
-        .filter_map(CellResult::observations)
-        .flat_map(|seen| &seen.devices);
-    for device in watched {
-        let gpu = Gpu {
-            index: device.index,
-            name: device.name.clone(),
-            memory_bytes: device.memory_bytes,
-            driver: device.driver.clone(),
-            simulated: device.simulated,
-        };
-        if !gpus.contains(&gpu) {
-            gpus.push(gpu);
-        }
-    }
-    gpus
-}
-
-fn engines(inputs: &Inputs) -> Vec<Engine> {
-    let mut engines: Vec<Engine> = Vec::new();
-    for cell in &inputs.plan.cells {
-        if engines
-            .iter()
-            .any(|engine| engine.backend == cell.backend.id)
-        {
-            continue;
-        }
-        let facts = inputs.runs.iter().find_map(|run| match run {
-            CellResult::Measured(seen)
-                if inputs.plan.cells[seen.cell].backend.id == cell.backend.id =>
-            {
-                Some(&seen.engine)
-            }
-            _ => None,
-        });
-        let kind = cell.backend.kind;
-        engines.push(Engine {
-            backend: cell.backend.id.clone(),
-            kind: kind.name().to_owned(),
-            url: facts
-                .map(|facts| facts.url.clone())
-                .filter(|url| !url.is_empty())
-                .or_else(|| cell.backend.url.clone()),
-            version: facts.and_then(|facts| facts.version.clone()),
-            models: facts.map(|facts| facts.models.clone()).unwrap_or_default(),
-            simulated: kind == plan::BackendKind::Simulator
-                || facts.is_some_and(|facts| facts.simulated),
-            command: facts.and_then(|facts| facts.command.clone()),
-            cold_start_s: facts
-                .and_then(|facts| facts.cold_start)
-                .map(|cold| (cold.as_secs_f64() * 1000.0).round() / 1000.0),
-            log: facts.and_then(|facts| facts.log.clone()),
-        });
-    }
-    engines
-}
-
 // ---- cells -----------------------------------------------------------------------------------------------------------
 
 fn cell_of(inputs: &Inputs, index: usize) -> Cell {
@@ -249,6 +185,7 @@ fn cell_of(inputs: &Inputs, index: usize) -> Cell {
         prompts: planned.prompts.clone(),
         load: planned.load.clone(),
         digest: planned.digest.clone(),
+        sent: environment::sent(inputs, index),
         runs,
         stages,
     }

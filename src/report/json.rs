@@ -1,10 +1,17 @@
 //! `report.json` and its schema.
 
+use serde::Serialize;
+
 use super::{Report, View};
 
 /// `report.json`: the whole report, indented, with a line end at its end.
 pub fn render(report: &Report, _view: &View) -> String {
-    let mut text = serde_json::to_string_pretty(report).expect("a report has only text keys");
+    pretty(report)
+}
+
+/// Indented, with a line end at its end.
+pub(super) fn pretty(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("a report has only text keys");
     text.push('\n');
     text
 }

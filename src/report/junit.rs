@@ -218,6 +218,7 @@ fn environment(report: &Report) -> String {
         host,
         gpus,
         engines,
+        git,
     } = &report.environment;
     let mut lines = vec![format!(
         "scenario {} · plan {} · seed {} · {}",
@@ -236,6 +237,10 @@ fn environment(report: &Report) -> String {
     .flatten()
     .collect();
     lines.push(format!("host: {}", facts.join(" · ")));
+    lines.extend(git.as_ref().map(|git| {
+        let modified = if git.modified { " with changes" } else { "" };
+        format!("git: {}{modified}", git.revision)
+    }));
     for gpu in gpus {
         let driver = gpu.driver.as_deref().unwrap_or("unknown");
         lines.push(format!("gpu {}: {} · driver {driver}", gpu.index, gpu.name));
@@ -246,7 +251,10 @@ fn environment(report: &Report) -> String {
             "engine {}: {} {version} · {}",
             engine.backend,
             engine.kind,
-            engine.url.as_deref().unwrap_or("embedded")
+            match engine.api.as_str() {
+                "offline" => "offline",
+                _ => engine.url.as_deref().unwrap_or("embedded"),
+            }
         ));
     }
     lines.extend(wording::client(report).map(|client| format!("client: {client}")));

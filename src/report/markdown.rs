@@ -6,7 +6,12 @@ use super::{Report, View, wording};
 
 /// The summary as GitHub-flavoured Markdown.
 pub fn render(report: &Report, _view: &View) -> String {
-    let mut parts = vec![heading(report), results(report), failures(report)];
+    let mut parts = vec![
+        heading(report),
+        results(report),
+        failures(report),
+        unfair(report),
+    ];
     parts.extend(verdicts(report));
     parts.push(footer(report));
     parts.retain(|part| !part.is_empty());
@@ -72,6 +77,15 @@ fn failures(report: &Report) -> String {
     let lines: Vec<String> = cells
         .flat_map(|(one, short)| wording::failures(one, &short))
         .map(|line| format!("- {}", cell(&line)))
+        .collect();
+    lines.join("\n")
+}
+
+/// What was not alike between backends that stand side by side.
+fn unfair(report: &Report) -> String {
+    let lines: Vec<String> = wording::unfair(report)
+        .iter()
+        .map(|line| format!("- not alike: {}", cell(line)))
         .collect();
     lines.join("\n")
 }

@@ -7,6 +7,7 @@
 
 pub mod model;
 pub mod build;
+pub mod environment;
 pub mod requests;
 pub mod json;
 pub mod junit;
@@ -83,8 +84,9 @@ impl Default for View {
 pub type Renderer = fn(&Report, &View) -> String;
 
 /// The files of a report that are made of the report alone. `requests.csv` and `requests.ndjson` are made of the requests.
-pub const FILES: [(&str, Renderer); 4] = [
+pub const FILES: [(&str, Renderer); 5] = [
     ("report.json", json::render),
+    ("environment.json", environment::render),
     ("junit.xml", junit::render),
     ("summary.csv", csv::summary),
     ("summary.md", markdown::render),

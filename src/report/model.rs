@@ -48,6 +48,9 @@ pub struct Report {
     pub client: Option<Client>,
     /// The cells in matrix order.
     pub cells: Vec<Cell>,
+    /// Cells that differ in their backend alone, and what is alike between them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fairness: Vec<Comparison>,
     /// What is said of each SLO and each guard in each scope.
     pub verdicts: Vec<Verdict>,
     /// Verdicts by state.
@@ -120,6 +123,18 @@ pub struct Environment {
     pub gpus: Vec<Gpu>,
     /// The engines, by backend.
     pub engines: Vec<Engine>,
+    /// The state of the repository that the scenario lies in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<Git>,
+}
+
+/// The state of a git repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Git {
+    /// The commit that is checked out.
+    pub revision: String,
+    /// Files that are tracked differ from it.
+    pub modified: bool,
 }
 
 /// The machine of the runner. What could not be read is `null`.
@@ -152,6 +167,9 @@ pub struct Gpu {
     pub memory_bytes: Option<u64>,
     /// The driver's version.
     pub driver: Option<String>,
+    /// The version of CUDA that the driver speaks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuda: Option<String>,
     /// It is a simulated one.
     pub simulated: bool,
 }
@@ -165,12 +183,24 @@ pub struct Engine {
     pub kind: String,
     /// The base URL, without credentials.
     pub url: Option<String>,
+    /// The API that is spoken: `chat`, `completions` and so on, `offline` for an engine without a server.
+    #[serde(default)]
+    pub api: String,
     /// The version that it told.
     pub version: Option<String>,
     /// The models that it lists.
     pub models: Vec<String>,
+    /// The longest context that it says to take, in tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_length: Option<u64>,
     /// It is the embedded simulator.
     pub simulated: bool,
+    /// Arguments that an engine without a server was loaded with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<serde_json::Value>,
+    /// Environment variables that it was started with; of a secret only where it comes from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
     /// The command that it was started with, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
@@ -197,10 +227,22 @@ pub struct Cell {
     pub load: String,
     /// `b3:` and the blake3 of what is sent; equal digests can be compared.
     pub digest: String,
+    /// Its first measured request, in the words of the engine's language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Sent>,
     /// Each time it was to run.
     pub runs: Vec<CellRun>,
     /// Its stages in order.
     pub stages: Vec<Stage>,
+}
+
+/// A request as it was sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sent {
+    /// Where it went, behind the base URL.
+    pub path: String,
+    /// Its body; long texts are shortened.
+    pub body: serde_json::Value,
 }
 
 /// One run of one cell.
@@ -412,6 +454,26 @@ pub struct Metric {
 
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+/// Cells that differ in their backend alone: what one looks at side by side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Comparison {
+    /// The cells.
+    pub cells: Vec<String>,
+    /// Each matter of which something is known.
+    pub facts: Vec<FairnessFact>,
+}
+
+/// Something that must be alike for a comparison of backends to be one of engines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FairnessFact {
+    /// `model`, `dtype`, `context length`, `sampling` and so on.
+    pub what: String,
+    /// What it is, in the order of the cells; `null` where nobody knows.
+    pub values: Vec<Option<String>>,
+    /// Two of the cells are known to differ in it.
+    pub differs: bool,
 }
 
 /// What is said of one SLO, or one guard, in one scope.

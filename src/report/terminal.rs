@@ -301,6 +301,8 @@ fn notes(report: &Report, view: &View) -> String {
     if !reused.is_empty() {
         lines.push(format!("! prompts reused: {}", reused.join(", ")));
     }
+    let unfair = wording::unfair(report);
+    lines.extend(unfair.iter().map(|line| format!("! not alike: {line}")));
     wrapped_lines(&lines, view.width, "  ")
 }
 

@@ -173,13 +173,52 @@ pub(super) fn short_ids(report: &Report) -> Vec<String> {
         .cells
         .iter()
         .map(|cell| {
-            if differing.is_empty() {
-                return cell.backend.clone();
+            let name = if differing.is_empty() {
+                cell.backend.clone()
+            } else {
+                let said: Vec<&str> = differing.iter().map(|part| part(cell)).collect();
+                said.join("/")
+            };
+            if is_offline(report, cell) {
+                format!("{name} (offline)")
+            } else {
+                name
             }
-            let said: Vec<&str> = differing.iter().map(|part| part(cell)).collect();
-            said.join("/")
         })
         .collect()
+}
+
+/// Whether the engine of a cell has no server: its numbers do not mean the same as those of one that has.
+fn is_offline(report: &Report, cell: &Cell) -> bool {
+    let mut engines = report.environment.engines.iter();
+    engines.any(|engine| engine.backend == cell.backend && engine.api == "offline")
+}
+
+/// What was not alike between backends that stand side by side, each difference once:
+/// `context length: 4096 (vllm), 8192 (sglang)`.
+pub(super) fn unfair(report: &Report) -> Vec<String> {
+    let backend = |id: &str| {
+        let mut cells = report.cells.iter();
+        let cell = cells.find(|cell| cell.id == id);
+        cell.map_or_else(|| id.to_owned(), |cell| cell.backend.clone())
+    };
+    let mut lines: Vec<String> = Vec::new();
+    for comparison in &report.fairness {
+        for fact in comparison.facts.iter().filter(|fact| fact.differs) {
+            let values = comparison.cells.iter().zip(&fact.values);
+            let said: Vec<String> = values
+                .map(|(cell, value)| {
+                    let value = value.as_deref().unwrap_or("not known");
+                    format!("{value} ({})", backend(cell))
+                })
+                .collect();
+            let line = format!("{}: {}", fact.what, said.join(", "));
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    lines
 }
 
 /// The cells of a verdict by what makes them differ.

@@ -13,7 +13,9 @@ use crate::engine::{BodyTemplate, Dialect, HttpTarget, LaneFacts, Pulse};
 use crate::load::{
     Capacity, LoadError, SegmentRequest, SegmentResult, StopSignal, Tally, append, execute,
 };
-use crate::observation::{ClientFacts, Ending, NotableEvent, Observations, RequestRecord};
+use crate::observation::{
+    ClientFacts, Ending, NotableEvent, Observations, RequestRecord, SentRequest,
+};
 use crate::plan::demand::demand;
 use crate::plan::{Cell, CellRun, Plan};
 use crate::server::Ready;
@@ -69,6 +71,7 @@ pub(super) fn run(
         offline: ready.offline.clone(),
     });
     let template = Arc::new(BodyTemplate::new(dialect, &ready.model, &cell.request));
+    seen.sent = first_request(cell, dialect, &template);
     let workers = workers(plan, cell, world.capacity);
     let mut attendant = Attendant {
         run,
@@ -152,6 +155,16 @@ pub(super) fn run(
     seen.events.extend(prompts_reused(cell));
     seen.client = client(facts, &cpu);
     Ok(seen)
+}
+
+/// The first measured request, in the words of the engine's language.
+fn first_request(cell: &Cell, dialect: Dialect, template: &BodyTemplate) -> Option<SentRequest> {
+    let stage = cell.stages.iter().find(|stage| stage.measured)?;
+    let body = template.fill(&cell.workload.prompt(stage.prompt_offset));
+    Some(SentRequest {
+        path: dialect.path(template.stream()).to_owned(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
 }
 
 /// Load threads: as the plan says, or as few as are enough for what the cell will ask for; never more than it has streams.

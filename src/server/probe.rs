@@ -158,9 +158,18 @@ fn start_simulator(
 struct Found {
     endpoint: Endpoint,
     headers: HeaderMap,
-    models: Vec<String>,
+    listed: Listed,
     version: Option<String>,
     says_simulated: bool,
+}
+
+/// What a list of models says.
+#[derive(Debug, Default)]
+struct Listed {
+    /// Their names.
+    models: Vec<String>,
+    /// The longest context of the first, where it is told.
+    context_length: Option<u64>,
 }
 
 async fn find(
@@ -206,12 +215,12 @@ async fn ask(
     if let Some(path) = &rule.path {
         page(written, path, rule.status, headers).await?;
     }
-    let (endpoint, models) = look(written, headers, rule.path.is_some(), backend.kind).await?;
+    let (endpoint, listed) = look(written, headers, rule.path.is_some(), backend.kind).await?;
     let (version, says_simulated) = version(&endpoint, headers).await;
     let found = Found {
         endpoint,
         headers: headers.clone(),
-        models,
+        listed,
         version,
         says_simulated,
     };
@@ -219,7 +228,7 @@ async fn ask(
     let Found {
         endpoint,
         headers,
-        models,
+        listed,
         version,
         says_simulated,
     } = found;
@@ -227,7 +236,8 @@ async fn ask(
         facts: EngineFacts {
             url: endpoint.to_string(),
             version,
-            models,
+            models: listed.models,
+            context_length: listed.context_length,
             simulated: says_simulated,
             ..EngineFacts::default()
         },
@@ -284,7 +294,7 @@ async fn look(
     headers: &HeaderMap,
     page_is_fine: bool,
     kind: BackendKind,
-) -> Result<(Endpoint, Vec<String>), Problem> {
+) -> Result<(Endpoint, Listed), Problem> {
     let with_version = written.with_prefix(format!("{}/v1", written.prefix));
     let candidates = if written.prefix.ends_with("/v1") {
         vec![written.clone()]
@@ -297,7 +307,7 @@ async fn look(
             .await
             .map_err(|error| Problem::NotYet(error.into()))?;
         match answer.status {
-            200 => return Ok((endpoint.clone(), model_names(&answer))),
+            200 => return Ok((endpoint.clone(), listed(&answer))),
             401 | 403 => {
                 let text = format!(
                     "{endpoint} refuses the credentials (HTTP {}): check `auth` of this backend",
@@ -315,11 +325,11 @@ async fn look(
     }
     // A hosted service has neither page.
     if page_is_fine || kind == BackendKind::Friendli {
-        return Ok((candidates[0].clone(), Vec::new()));
+        return Ok((candidates[0].clone(), Listed::default()));
     }
     let root = written.with_prefix(written.prefix.trim_end_matches("/v1"));
     match fetch(&root, "/health", headers, None, PROBE_LIMIT).await {
-        Ok(health) if health.status == 200 => Ok((candidates[0].clone(), Vec::new())),
+        Ok(health) if health.status == 200 => Ok((candidates[0].clone(), Listed::default())),
         Ok(health) => {
             let (endpoint, status) = missing.unwrap_or((written, 0));
             let text = format!(
@@ -332,14 +342,19 @@ async fn look(
     }
 }
 
-fn model_names(answer: &Answer) -> Vec<String> {
+fn listed(answer: &Answer) -> Listed {
     let list: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let entries = list["data"].as_array().cloned().unwrap_or_default();
-    entries
-        .iter()
-        .filter_map(|entry| entry["id"].as_str())
-        .map(str::to_owned)
-        .collect()
+    let names = entries.iter().filter_map(|entry| entry["id"].as_str());
+    Listed {
+        models: names.map(str::to_owned).collect(),
+        // vLLM and SGLang have it beside the name, llama.cpp below `meta`.
+        context_length: entries.first().and_then(|entry| {
+            entry["max_model_len"]
+                .as_u64()
+                .or_else(|| entry["meta"]["n_ctx"].as_u64())
+        }),
+    }
 }
 
 /// The engine's version, where it tells one; and whether it says that it is simulated.
@@ -360,12 +375,12 @@ async fn version(endpoint: &Endpoint, headers: &HeaderMap) -> (Option<String>, b
 }
 
 fn name_of(model: &Model, backend: &Backend, found: &Found) -> Result<String, NotReady> {
-    let listed = found.models.join("`, `");
+    let listed = found.listed.models.join("`, `");
     // The simulator that is served alone takes any name.
     let is_picky =
-        refuses_others(backend.kind) && !found.models.is_empty() && !found.says_simulated;
+        refuses_others(backend.kind) && !found.listed.models.is_empty() && !found.says_simulated;
     let must_list = backend.ready.model_listed || is_picky;
-    match (model.name_for(&backend.id), found.models.as_slice()) {
+    match (model.name_for(&backend.id), found.listed.models.as_slice()) {
         (Some(name), models) if must_list && !models.iter().any(|known| known == name) => {
             Err(NotReady(format!(
                 "{} lists {} and not `{name}`: name what it serves under `models`",

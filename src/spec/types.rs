@@ -57,7 +57,7 @@ record! {
         pub report: Option<Spanned<JsonMap>>,
         /// Files to write when the run has ended.
         pub outputs: Option<Vec<OutputFormat>>,
-        /// `strict` makes every difference between compared backends an error, not a note.
+        /// What a difference between backends that are compared does: `strict`, `warn` or `off`. Default: `warn`.
         pub fairness: Option<Spanned<Fairness>>,
         /// Engines with and without a server may stand in one table. Default: `false`.
         pub allow_mixed_interface: Option<Spanned<bool>>,
@@ -1588,10 +1588,12 @@ words! {
 words! {
     /// How differences between compared backends are treated.
     pub enum Fairness {
-        /// Each is a note in the report.
-        Note = "note",
-        /// Each is an error.
+        /// Each is an error: of the file where it can be seen there, else the comparison is inconclusive.
         Strict = "strict",
+        /// Each stands in the report.
+        Warn = "warn",
+        /// Nobody looks.
+        Off = "off",
     }
 }
 

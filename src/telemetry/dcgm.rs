@@ -113,6 +113,7 @@ fn gpus(page: &str) -> BTreeMap<u32, (DeviceFacts, GpuSample)> {
                 name: name.to_owned(),
                 memory_bytes: None,
                 driver: metric.label("DCGM_FI_DRIVER_VERSION").map(str::to_owned),
+                cuda: None,
                 simulated: false,
             };
             (facts, GpuSample::default())

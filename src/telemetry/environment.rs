@@ -1,6 +1,8 @@
 //! Facts about the machine of the runner and its GPUs, read once per run.
 
 use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// The machine of the runner. What could not be read is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +45,44 @@ pub fn host_facts() -> HostFacts {
     }
 }
 
+/// The state of a git repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitFacts {
+    /// The commit that is checked out.
+    pub revision: String,
+    /// Files that are tracked differ from it.
+    pub modified: bool,
+}
+
+/// The state of the repository that a folder lies in; `None` where there is none, or no git.
+pub fn git_facts(folder: &Path) -> Option<GitFacts> {
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let git = |words: &[&str]| {
+        let ended = Command::new("git")
+            .arg("-C")
+            .arg(folder)
+            .args(words)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            // A look must not wait for a lock, nor take one.
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .output()
+            .ok()?;
+        ended
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&ended.stdout).trim().to_owned())
+    };
+    Some(GitFacts {
+        revision: git(&["rev-parse", "HEAD"])?,
+        modified: !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty(),
+    })
+}
+
 /// The value of the first line `key<separator>value`, without quotes.
 fn field(text: &str, key: &str, separator: char) -> Option<String> {
     text.lines().find_map(|line| {
@@ -61,6 +101,34 @@ fn memory(meminfo: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_outside_of_every_repository_has_no_revision() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(git_facts(folder.path()), None);
+        let git = |words: &[&str]| {
+            let mut command = Command::new("git");
+            command.arg("-C").arg(folder.path()).args(words);
+            assert!(command.output().unwrap().status.success(), "{words:?}");
+        };
+        git(&["init", "--quiet"]);
+        std::fs::write(folder.path().join("gate.yaml"), "version: 1\n").unwrap();
+        git(&["add", "."]);
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@localhost"];
+        let commit = [
+            "-c",
+            "commit.gpgsign=false",
+            "commit",
+            "--quiet",
+            "-m",
+            "one",
+        ];
+        git(&[&identity[..], &commit].concat());
+        let clean = git_facts(folder.path()).unwrap();
+        assert_eq!((clean.revision.len(), clean.modified), (40, false));
+        std::fs::write(folder.path().join("gate.yaml"), "version: 2\n").unwrap();
+        assert!(git_facts(folder.path()).unwrap().modified);
+    }
 
     #[test]
     fn facts_are_read_from_the_kernels_texts() {

@@ -16,7 +16,7 @@ pub mod recorded;
 pub mod environment;
 
 pub use crate::observation::DeviceFacts;
-pub use environment::{HostFacts, host_facts};
+pub use environment::{GitFacts, HostFacts, git_facts, host_facts};
 pub use sampler::{Sampled, Sampler};
 
 use crate::units::Moment;

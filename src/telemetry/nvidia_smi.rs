@@ -154,6 +154,7 @@ fn rows(table: &str) -> Vec<(DeviceFacts, GpuSample)> {
             name: text(1).unwrap_or("unknown GPU").to_owned(),
             memory_bytes: total.map(|bytes| bytes as u64),
             driver: text(2).map(str::to_owned),
+            cuda: None,
             simulated: false,
         };
         let sample = GpuSample {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use nvml_wrapper::error::NvmlError;
-use nvml_wrapper::{Device, Nvml};
+use nvml_wrapper::{Device, Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 
 use super::{DeviceFacts, GpuSample, Sample, TelemetrySource};
 use crate::units::Moment;
@@ -93,6 +93,14 @@ impl TelemetrySource for NvmlSource {
 
     fn devices(&self) -> Vec<DeviceFacts> {
         let driver = self.library.sys_driver_version().ok();
+        let cuda = self.library.sys_cuda_driver_version().ok();
+        let cuda = cuda.map(|version| {
+            let (major, minor) = (
+                cuda_driver_version_major(version),
+                cuda_driver_version_minor(version),
+            );
+            format!("{major}.{minor}")
+        });
         self.devices
             .iter()
             .filter_map(|watched| {
@@ -102,6 +110,7 @@ impl TelemetrySource for NvmlSource {
                     name: device.name().unwrap_or_else(|_| "unknown GPU".to_owned()),
                     memory_bytes: device.memory_info().ok().map(|memory| memory.total),
                     driver: driver.clone(),
+                    cuda: cuda.clone(),
                     simulated: false,
                 })
             })

@@ -112,6 +112,7 @@ impl TelemetrySource for RecordedSource {
                 name: "recorded GPU".to_owned(),
                 memory_bytes: state.memory_total.map(|bytes| bytes as u64),
                 driver: None,
+                cuda: None,
                 simulated: true,
             })
             .collect()

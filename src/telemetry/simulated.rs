@@ -37,6 +37,7 @@ impl TelemetrySource for SimulatedSource {
             name: self.name.clone(),
             memory_bytes: (self.probe)().memory_total.map(|bytes| bytes as u64),
             driver: None,
+            cuda: None,
             simulated: true,
         }]
     }

@@ -220,6 +220,7 @@ pub(super) fn plan(cells: Vec<Cell>, assertions: &[&str]) -> Plan {
         baseline: None,
         deselected: Vec::new(),
         skipped_slos: Vec::new(),
+        fairness: plan::Fairness::Warn,
         notes: Vec::new(),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::baseline::{Baseline, Unusable};
 use super::evaluate::{SampleRule, Told, evaluate};
+use super::fairness;
 use super::guards::{GuardTold, guards};
 use super::measure::{Rules, follows_clock, no_data};
 use super::slice::{Slice, Sorted};
@@ -69,6 +70,7 @@ pub fn judge_more(plan: &Plan, results: &[CellResult], judged: &mut Judged) -> V
             .map(|(id, reason)| skipped(id, reason)),
     );
     verdicts.extend(runs.guard_verdicts(judged));
+    verdicts.extend(fairness::verdicts(plan, results));
     verdicts
 }
 
@@ -84,6 +86,12 @@ pub fn status(verdicts: &[Verdict], results: &[CellResult]) -> Status {
     // A run without SLOs gates nothing, but a failing error rate is no success: nobody may read 0 after every request failed.
     if gates().any(|verdict| verdict.state == State::Fail) {
         return Status::Failed;
+    }
+    let is_unfair = |verdict: &Verdict| {
+        verdict.id == fairness::GUARD && matches!(verdict.state, State::Inconclusive(_))
+    };
+    if gates().any(is_unfair) {
+        return Status::Inconclusive;
     }
     let not_measured = results.iter().any(|result| match result {
         CellResult::NotRun(_, NotRun::OptionalNotReady(_)) | CellResult::Measured(_) => false,

@@ -10,6 +10,7 @@ pub mod baseline;
 pub mod judge;
 pub mod evaluate;
 pub mod guards;
+pub mod fairness;
 pub mod abort;
 pub mod stages;
 pub mod measure;
@@ -20,6 +21,7 @@ pub mod slice;
 
 pub use abort::{Progress, abort};
 pub use baseline::{Baseline, BaselineStage};
+pub use fairness::{Comparison, fairness};
 pub use judge::{Judged, judge, judge_more, status};
 pub use spread::Spread;
 pub use stages::stages;

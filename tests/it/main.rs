@@ -12,6 +12,7 @@ mod tool;
 mod run;
 mod engines;
 mod offline;
+mod fairness;
 mod dialects;
 mod containers;
 mod chaos;

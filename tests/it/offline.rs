@@ -154,6 +154,14 @@ fn engines_with_and_without_a_server_are_compared_only_where_that_is_meant() {
         .map(|cell| cell["runs"][0]["status"].clone())
         .collect();
     assert_eq!(statuses, ["complete", "complete"]);
+    // Every table marks the one without a server, and the difference is told.
+    for told in [&ended.out, &ended.text("summary.md")] {
+        assert!(told.contains("inside (offline)"), "{told}");
+        assert!(
+            told.contains("not alike: interface: offline (inside), HTTP, chat (outside)"),
+            "{told}"
+        );
+    }
 }
 
 #[test]

@@ -703,9 +703,11 @@ impl Example {
                     name: "simulated A100".into(),
                     memory_bytes: Some(80 << 30),
                     driver: None,
+                    cuda: None,
                     simulated: true,
                 }],
                 engines: Vec::new(),
+                git: None,
             },
             command: ["scenario", "run", &path].map(str::to_owned).to_vec(),
             plan: plan(path),
@@ -753,6 +755,7 @@ fn plan(path: String) -> Plan {
     ];
     Plan {
         baseline: None,
+        fairness: scenario::plan::Fairness::Warn,
         deselected: Vec::new(),
         name: "gate-example".into(),
         description: Some("Gate of two engines".into()),
