@@ -6,7 +6,7 @@ use hyper::header::HeaderMap;
 use tokio::runtime::Runtime;
 
 use super::probe::Ready;
-use crate::plan::{Backend, EngineMetrics, Tls};
+use crate::plan::{Api, Backend, BackendKind, EngineMetrics, Tls};
 use crate::wire::{Endpoint, fetch, tls};
 
 /// How long one page may take.
@@ -28,9 +28,14 @@ pub fn metrics_page(backend: &Backend, ready: &Ready) -> Result<Option<Page>, St
         EngineMetrics::Off => return Ok(None),
         EngineMetrics::Auto => {
             let root = ready.endpoint.prefix.trim_end_matches("/v1");
+            // The page at `/metrics` of TensorRT-LLM's server is no Prometheus page.
+            let path = match backend.kind {
+                BackendKind::TensorrtLlm if backend.api != Api::Triton => "/prometheus/metrics",
+                _ => "/metrics",
+            };
             (
                 ready.endpoint.with_prefix(root),
-                "/metrics",
+                path,
                 ready.headers.clone(),
             )
         }

@@ -24,6 +24,12 @@ pub enum Dialect {
     Sglang,
     /// llama.cpp.
     LlamaCpp,
+    /// TensorRT-LLM's own server.
+    TensorrtLlm,
+    /// TensorRT-LLM behind Triton.
+    Triton,
+    /// Text Generation Inference.
+    Tgi,
 }
 
 /// How the samples of several engine cores or ranks on one page become one.
@@ -33,7 +39,8 @@ enum Join {
     Mean,
 }
 
-/// Our metric, and what the engine calls it; of several names the first on the page counts (newer versions first).
+/// Our metric, and what the engine calls it; of several names the first on the page counts (newer versions first). A name may
+/// be narrowed by a label: `requests{state=active}`.
 type Name = (&'static str, Join, &'static [&'static str]);
 
 const VLLM: &[Name] = &[
@@ -105,14 +112,75 @@ const LLAMA_CPP: &[Name] = &[
     ),
 ];
 
+const TENSORRT_LLM: &[Name] = &[
+    (
+        "running",
+        Join::Sum,
+        &["trtllm_num_requests_running", "trtllm_num_active_requests"],
+    ),
+    (
+        "queue",
+        Join::Sum,
+        &["trtllm_num_requests_waiting", "trtllm_num_queued_requests"],
+    ),
+    ("kv_cache", Join::Mean, &["trtllm_kv_cache_utilization"]),
+    (PREFIX_QUERIES, Join::Sum, &["trtllm_prompt_tokens_total"]),
+    (
+        PREFIX_HITS,
+        Join::Sum,
+        &["trtllm_prompt_cached_tokens_total"],
+    ),
+    (PROMPT_TOKENS, Join::Sum, &["trtllm_prompt_tokens_total"]),
+];
+
+const TRITON: &[Name] = &[
+    (
+        "running",
+        Join::Sum,
+        &["nv_trt_llm_request_metrics{request_type=scheduled}"],
+    ),
+    (
+        "queue",
+        Join::Sum,
+        &["nv_trt_llm_request_metrics{request_type=waiting}"],
+    ),
+    (
+        "kv_cache",
+        Join::Mean,
+        &["nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=fraction}"],
+    ),
+];
+
+/// It tells neither its KV cache nor its prefix cache, and tokens only as sums of histograms.
+const TGI: &[Name] = &[
+    ("running", Join::Sum, &["tgi_batch_current_size"]),
+    ("queue", Join::Sum, &["tgi_queue_size"]),
+    (PROMPT_TOKENS, Join::Sum, &["tgi_request_input_length_sum"]),
+    (
+        GENERATION_TOKENS,
+        Join::Sum,
+        &["tgi_request_generated_tokens_sum"],
+    ),
+];
+
+/// What the names of each engine begin with.
+const BEGINNINGS: [(&str, Dialect); 6] = [
+    ("vllm:", Dialect::Vllm),
+    ("sglang:", Dialect::Sglang),
+    ("llamacpp:", Dialect::LlamaCpp),
+    ("trtllm_", Dialect::TensorrtLlm),
+    ("nv_trt_llm_", Dialect::Triton),
+    ("tgi_", Dialect::Tgi),
+];
+
 impl Dialect {
     /// The dialect that a page is written in, when the kind of the engine does not tell.
     pub fn of_page(page: &str) -> Option<Dialect> {
-        parse(page).find_map(|metric| match metric.name.split_once(':')?.0 {
-            "vllm" => Some(Dialect::Vllm),
-            "sglang" => Some(Dialect::Sglang),
-            "llamacpp" => Some(Dialect::LlamaCpp),
-            _ => None,
+        parse(page).find_map(|metric| {
+            BEGINNINGS
+                .iter()
+                .find(|(beginning, _)| metric.name.starts_with(beginning))
+                .map(|(_, dialect)| *dialect)
         })
     }
 
@@ -121,6 +189,9 @@ impl Dialect {
             Dialect::Vllm => VLLM,
             Dialect::Sglang => SGLANG,
             Dialect::LlamaCpp => LLAMA_CPP,
+            Dialect::TensorrtLlm => TENSORRT_LLM,
+            Dialect::Triton => TRITON,
+            Dialect::Tgi => TGI,
         }
     }
 
@@ -137,16 +208,26 @@ impl Dialect {
                 Some((ours, value))
             })
             .collect();
-        if self == Dialect::LlamaCpp {
-            counted_with_cached_ones(&mut read);
+        match self {
+            Dialect::LlamaCpp => counted_with_cached_ones(&mut read),
+            Dialect::Triton => read.extend(share_of_blocks(&metrics, &read)),
+            Dialect::Vllm | Dialect::Sglang | Dialect::TensorrtLlm | Dialect::Tgi => {}
         }
         read
     }
 }
 
 fn joined(metrics: &[Metric], name: &str, join: Join) -> Option<f64> {
+    let (name, narrowed) = match name.trim_end_matches('}').split_once('{') {
+        Some((name, label)) => (name, label.split_once('=')),
+        None => (name, None),
+    };
+    let is_meant = |metric: &&Metric| {
+        metric.name == name
+            && narrowed.is_none_or(|(label, value)| metric.label(label) == Some(value))
+    };
     let mut parts: BTreeMap<Vec<(&str, &str)>, f64> = BTreeMap::new();
-    for metric in metrics.iter().filter(|metric| metric.name == name) {
+    for metric in metrics.iter().filter(is_meant) {
         // SGLang breaks some numbers down by priority beside the total, whose priority is empty.
         let is_breakdown = metric.label("priority").is_some_and(|p| !p.is_empty());
         if is_breakdown || !metric.value.is_finite() {
@@ -180,6 +261,22 @@ fn counted_with_cached_ones(read: &mut Vec<(&'static str, f64)>) {
         let queries = (PREFIX_QUERIES, read[prompt].1);
         read.insert(hits, queries);
     }
+}
+
+/// Older Triton backends count the blocks of their KV cache and do not tell the share that is used.
+fn share_of_blocks(
+    metrics: &[Metric],
+    read: &[(&'static str, f64)],
+) -> Option<(&'static str, f64)> {
+    if read.iter().any(|(metric, _)| *metric == "kv_cache") {
+        return None;
+    }
+    let blocks = |kind: &str| {
+        let name = format!("nv_trt_llm_kv_cache_block_metrics{{kv_cache_block_type={kind}}}");
+        joined(metrics, &name, Join::Sum)
+    };
+    let (used, most) = (blocks("used")?, blocks("max")?);
+    (most > 0.0).then_some(("kv_cache", used / most))
 }
 
 /// Gives a page, or why there is none. It ends within its own time limit.
@@ -323,6 +420,10 @@ mod tests {
             ("vllm-idle", Dialect::Vllm),
             ("llamacpp-under-load", Dialect::LlamaCpp),
             ("sglang-made", Dialect::Sglang),
+            ("trtllm-made", Dialect::TensorrtLlm),
+            ("triton-made", Dialect::Triton),
+            ("triton-23.11-made", Dialect::Triton),
+            ("tgi-made", Dialect::Tgi),
         ];
         for (name, dialect) in pages {
             let read = |ending: &str| {
