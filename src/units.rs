@@ -330,6 +330,25 @@ pub fn parse_bytes(text: &str) -> Result<ByteSize, QuantityError> {
     Ok(ByteSize((number * factor).round() as u64))
 }
 
+/// A size for people: `78.4 GiB`, `512 MiB`, `100 B`.
+pub fn format_bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = larger;
+    }
+    let rounded = if value < 100.0 {
+        (value * 10.0).round() / 10.0
+    } else {
+        value.round()
+    };
+    format!("{} {unit}", trim_float(rounded))
+}
+
 /// Bytes in one `unit`, if it is a unit of size.
 pub fn byte_unit(unit: &str) -> Option<f64> {
     Some(match unit {
@@ -415,6 +434,12 @@ fn sexagesimal_hint(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_told_in_the_unit_that_fits() {
+        let told = [100, 2048, 512 << 20, 84_181_319_680, 3 << 40].map(format_bytes);
+        assert_eq!(told, ["100 B", "2 KiB", "512 MiB", "78.4 GiB", "3 TiB"]);
+    }
 
     #[test]
     fn durations_are_read_with_their_units() {

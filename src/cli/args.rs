@@ -67,7 +67,7 @@ pub enum Command {
     Baseline(BaselineArgs),
     /// Check scenario files: every mistake at once, nothing is sent.
     #[command(
-        after_help = "Examples:\n  scenario check scenarios/*.yaml\n  scenario check gate.yaml --format github        annotations on the lines of a pull request\n  scenario check gate.yaml --format sarif > check.sarif\n  scenario explain S031                           what a code means\n\nExits with 0, or with 2 when a file is wrong."
+        after_help = "Examples:\n  scenario check scenarios/*.yaml\n  scenario check gate.yaml --format github        annotations on the lines of a pull request\n  scenario check gate.yaml --format sarif > check.sarif\n  scenario explain S031                           what a code means\n  scenario check gate.yaml --live                 is everything there that a run of it needs?\n\nExits with 0, or with 2 when a file is wrong or, with --live, something is missing."
     )]
     Check(CheckArgs),
     /// Explain the code of a diagnostic: what it means, a file that is wrong, and the same file put right.
@@ -85,6 +85,11 @@ pub enum Command {
         after_help = "Examples:\n  scenario mock --port 8000 --preset a100-llama-3.1-8b-vllm\n  scenario mock --port 8000 --fault error-500:every=10 --fault stall:after=4"
     )]
     Mock(MockArgs),
+    /// Show the GPUs alone, of this machine or of a DCGM exporter, and record them.
+    #[command(
+        after_help = "Examples:\n  scenario gpu\n  scenario gpu --for 60s --record gpu.csv\n  scenario gpu --dcgm http://gpu-host:9400/metrics --for 5m"
+    )]
+    Gpu(GpuArgs),
     /// Measure what this machine can measure: streams, events and sends a second, beside a server whose every instant is known.
     Selftest(SelfTestArgs),
     /// Print the JSON Schema of scenario files, or of reports.
@@ -380,6 +385,10 @@ pub struct CheckArgs {
     /// What the files mean.
     #[command(flatten)]
     pub options: FileOptions,
+    /// Also look at the outside world: programs, ports, GPUs, memory, disk, clock, models, and the engines that are there already.
+    /// Nothing is started, and no prompt is sent.
+    #[arg(long)]
+    pub live: bool,
     /// How diagnostics are written.
     #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
     pub format: CheckFormat,
@@ -463,6 +472,29 @@ pub struct MockArgs {
     /// With --truth-log: streams that begin together keep the same beat, as the steps of one engine do.
     #[arg(long, requires = "truth_log")]
     pub in_step: bool,
+}
+
+/// `scenario gpu`.
+#[derive(Clone, Debug, Args)]
+pub struct GpuArgs {
+    /// The page of a DCGM exporter, in place of the GPUs of this machine.
+    #[arg(long, value_name = "URL")]
+    pub dcgm: Option<String>,
+    /// Only these indices.
+    #[arg(long, value_name = "INDICES", value_delimiter = ',')]
+    pub devices: Vec<u32>,
+    /// How long to watch; without it they are shown once.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub duration: Option<String>,
+    /// Between two samples; of an exporter at least 1s.
+    #[arg(long, value_name = "DURATION", default_value = "250ms")]
+    pub every: String,
+    /// Write each sample as CSV; what is not known stays empty.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Play such a recording in place of GPUs.
+    #[arg(long, value_name = "FILE", conflicts_with = "dcgm")]
+    pub recorded: Option<PathBuf>,
 }
 
 /// `scenario selftest`.

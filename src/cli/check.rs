@@ -5,7 +5,7 @@ use std::path::Path;
 use super::args::{CheckArgs, CheckFormat};
 use super::console::Console;
 use super::exit::Exit;
-use super::file;
+use super::{file, live};
 use crate::diagnostic::sarif::{self, Checked, Rule};
 use crate::diagnostic::{self, github};
 use crate::language;
@@ -13,19 +13,37 @@ use crate::language;
 pub(super) fn check(args: &CheckArgs, console: &Console) -> anyhow::Result<Exit> {
     let mut exit = Exit::Passed;
     let mut all = Vec::new();
+    let mut missing = Vec::new();
     for path in &args.files {
-        let read = file::read(path, &args.options, file::Aim::Look)?;
+        // What is to be fetched for a run is looked for only where the world is looked at.
+        let aim = if args.live {
+            file::Aim::Run
+        } else {
+            file::Aim::Look
+        };
+        let read = file::read(path, &args.options, aim)?;
         if read.plan.is_none() {
             exit = Exit::Usage;
         }
         if args.format == CheckFormat::Text {
             tell(path, &read, console);
         }
+        if let Some(plan) = read.plan.as_ref().filter(|_| args.live) {
+            let found = live::findings(plan);
+            if args.format == CheckFormat::Text {
+                live::show(&found, console);
+            }
+            exit = exit.worse(live::exit(&found));
+            missing.extend(live::json(&found));
+        }
         all.push((path.as_path(), read));
     }
     match args.format {
         CheckFormat::Text => {}
-        CheckFormat::Json => console.data(&serde_json::to_string_pretty(&json(&all))?),
+        CheckFormat::Json => {
+            let list: Vec<_> = json(&all).into_iter().chain(missing).collect();
+            console.data(&serde_json::to_string_pretty(&list)?);
+        }
         CheckFormat::Sarif => console.data(&serde_json::to_string_pretty(&scanned(&all))?),
         CheckFormat::Github => {
             let told = all.iter().map(|(path, read)| {

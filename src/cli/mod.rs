@@ -19,6 +19,8 @@ mod check;
 mod explain;
 mod plan;
 mod mock;
+mod gpu;
+mod live;
 mod selftest;
 mod schema;
 mod init;
@@ -70,6 +72,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain { code } => explain::explain(code.as_deref(), &console),
         Command::Plan(args) => plan::plan(&args, &console),
         Command::Mock(args) => mock::mock(&args, &console),
+        Command::Gpu(args) => gpu::gpu(&args, &console),
         Command::Selftest(args) => selftest::selftest(&args, &console),
         Command::Schema { report } => schema::schema(report, &console),
         Command::Init(args) => init::init(&args, &console),

@@ -210,6 +210,19 @@ impl BackendKind {
         BackendKind::Simulator,
     ];
 
+    /// Whether it is of no use without a GPU, as it is shipped.
+    pub fn needs_gpus(self) -> bool {
+        match self {
+            BackendKind::Vllm | BackendKind::Sglang | BackendKind::TensorrtLlm => true,
+            BackendKind::Friendli
+            | BackendKind::LlamaCpp
+            | BackendKind::Ollama
+            | BackendKind::Transformers
+            | BackendKind::Openai
+            | BackendKind::Simulator => false,
+        }
+    }
+
     /// The name written in scenario files.
     pub fn name(self) -> &'static str {
         match self {

@@ -6,6 +6,7 @@
 pub mod world;
 pub mod cell;
 pub mod sources;
+pub mod preflight;
 mod standing;
 
 pub use world::{Interrupt, Snapshot, Watcher, World};

@@ -11,11 +11,9 @@ use crate::server::{self, Ready};
 use crate::telemetry::dcgm::DcgmSource;
 use crate::telemetry::engine::EngineSource;
 use crate::telemetry::host::HostSource;
-use crate::telemetry::nvidia_smi::SmiSource;
-use crate::telemetry::nvml::NvmlSource;
 use crate::telemetry::recorded::RecordedSource;
 use crate::telemetry::simulated::SimulatedSource;
-use crate::telemetry::{DeviceFacts, GpuSample, Sample, TelemetrySource};
+use crate::telemetry::{DeviceFacts, GpuSample, Sample, TelemetrySource, local_gpus};
 use crate::units::Moment;
 
 /// An engine is asked for its metrics no more often: some answer only between two steps of their decode.
@@ -94,14 +92,7 @@ fn gpu(
         Gpus::Auto if ready.endpoint.is_loopback() && !ready.facts.simulated => None,
         Gpus::Auto => return Ok(None),
     };
-    match NvmlSource::open(indices) {
-        Ok(source) => Ok(Some(Box::new(source))),
-        // The program may be there without the library.
-        Err(error) => match SmiSource::open("nvidia-smi", indices) {
-            Ok(source) => Ok(Some(Box::new(source))),
-            Err(_) => Err(error.to_string()),
-        },
-    }
+    local_gpus(indices).map(Some)
 }
 
 fn sample(gpu: &crate::engine::simulator::SimulatedGpu) -> GpuSample {

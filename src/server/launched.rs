@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use super::offline::Pipes;
 use super::port::{free_port, holder};
 use super::probe::{self, Environment, NotReady, Ready, Waiting};
-use super::process::{CommandLine, End, Process, quote};
+use super::process::{CommandLine, End, Process, find_program, quote};
 use crate::engine::Adapter;
 use crate::plan::launch::{ADAPTERS, NAME, PORT};
 use crate::plan::{Backend, HeaderValue, Launch, Model, Port, StopSignal};
@@ -73,12 +73,7 @@ impl Launched {
             };
             env.push((variable.clone(), value));
         }
-        if let Some(python) = &launch.python {
-            env.extend(virtual_environment(
-                &at_home(python, environment),
-                environment,
-            )?);
-        }
+        env.extend(own_programs(launch, environment)?);
         let words: Vec<String> = launch.words.iter().map(filled).collect();
         let command = CommandLine {
             words: match &pipes {
@@ -316,6 +311,61 @@ impl Launched {
         }
         notes
     }
+}
+
+/// What makes the programs of a launched engine's virtual environment come first, where it has one.
+///
+/// # Errors
+/// There is no Python where the scenario says.
+pub fn own_programs(
+    launch: &Launch,
+    environment: Environment<'_>,
+) -> Result<Vec<(String, String)>, NotReady> {
+    match &launch.python {
+        Some(python) => virtual_environment(&at_home(python, environment), environment),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Whether the engine of a backend could be started now: its virtual environment, its program, its folder, its port.
+pub fn could_start(
+    backend: &Backend,
+    launch: &Launch,
+    environment: Environment<'_>,
+) -> Vec<Result<String, NotReady>> {
+    let mut found = Vec::new();
+    let cwd = launch.cwd.as_deref().map(|cwd| at_home(cwd, environment));
+    if let Some(cwd) = cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
+        let cwd = cwd.display();
+        found.push(Err(NotReady(format!(
+            "there is no folder `{cwd}`: correct `cwd`"
+        ))));
+    }
+    match own_programs(launch, environment) {
+        Err(problem) => found.push(Err(problem)),
+        Ok(env) => {
+            let command = CommandLine {
+                words: launch.words.clone(),
+                env,
+                cwd,
+                after: Vec::new(),
+            };
+            let program = launch.words.first().map_or("", String::as_str);
+            found.push(match find_program(program, &command) {
+                Ok(()) => Ok(format!("`{program}` is here")),
+                Err(problem) => Err(NotReady(problem)),
+            });
+        }
+    }
+    if launch.offline.is_none() {
+        found.push(
+            choose_port(backend, launch, None).map(|port| match launch.port {
+                Port::Of(_) => format!("port {port} is free"),
+                Port::Auto => "takes a free port".to_owned(),
+            }),
+        );
+    }
+    found
 }
 
 fn signal_of(word: StopSignal) -> Signal {

@@ -256,8 +256,40 @@ fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
     heard
 }
 
+/// How long a program may take to say that it is there.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Whether a program runs with these words and ends well.
+///
+/// # Errors
+/// It does not, in words.
+pub fn answers(program: &str, words: &[&str]) -> Result<(), String> {
+    const LOOK_EVERY: Duration = Duration::from_millis(20);
+    let mut child = std::process::Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    let until = Instant::now() + ANSWERS_WITHIN;
+    loop {
+        match child.try_wait().map_err(|error| error.to_string())? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(format!("it ends with {status}")),
+            None if Instant::now() > until => {
+                let _ = child.kill();
+                let _ = child.wait();
+                let limit = format_duration(ANSWERS_WITHIN);
+                return Err(format!("no answer in {limit}"));
+            }
+            None => std::thread::sleep(LOOK_EVERY),
+        }
+    }
+}
+
 /// Whether the program is there, looked for as the system would.
-fn find_program(program: &str, command: &CommandLine) -> Result<(), String> {
+pub(super) fn find_program(program: &str, command: &CommandLine) -> Result<(), String> {
     if program.contains('/') {
         let folder = command.cwd.clone().unwrap_or_default();
         let path = folder.join(program);
@@ -311,6 +343,7 @@ pub fn run_to_end(
     let writing = Log::open(log, command).map_err(broken)?;
     let mut child = ours(program, COMMAND)
         .args(&command.words)
+        .envs(command.env.iter().map(|(name, value)| (name, value)))
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(writing.file.try_clone().map_err(broken)?)

@@ -39,6 +39,21 @@ pub trait TelemetrySource: Send {
     }
 }
 
+/// The GPUs of this machine with these indices, or all of them.
+///
+/// # Errors
+/// There are none that can be read, in one line.
+pub fn local_gpus(indices: Option<&[u32]>) -> Result<Box<dyn TelemetrySource>, String> {
+    match nvml::NvmlSource::open(indices) {
+        Ok(source) => Ok(Box::new(source)),
+        // The program may be there without the library.
+        Err(error) => match nvidia_smi::SmiSource::open("nvidia-smi", indices) {
+            Ok(source) => Ok(Box::new(source)),
+            Err(_) => Err(error.to_string()),
+        },
+    }
+}
+
 /// What a source says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sample {

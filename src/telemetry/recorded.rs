@@ -3,6 +3,8 @@
 //! A recording is CSV with the header `at_s,gpu` and our names of metrics, in the units of
 //! [`Series::samples`](crate::observation::Series::samples). An empty field, `[N/A]` or `[Not Supported]` is left out.
 
+use std::collections::BTreeMap;
+
 use super::{DeviceFacts, GpuSample, Sample, TelemetrySource};
 use crate::units::Moment;
 
@@ -11,6 +13,21 @@ use crate::units::Moment;
 pub struct RecordedSource {
     /// In order of time.
     rows: Vec<(Moment, u32, GpuSample)>,
+}
+
+/// The columns of a recording that is written here.
+pub const HEADER: &str = "at_s,gpu,gpu.util,gpu.memory_used,gpu.memory_total,gpu.power,gpu.temperature,gpu.sm_clock,gpu.energy";
+
+/// A line of a recording: what is not known of the device then stays empty.
+pub fn line(at: Moment, device: u32, state: &BTreeMap<&'static str, f64>) -> String {
+    let mut line = format!("{},{device}", at.as_secs());
+    for metric in HEADER.split(',').skip(2) {
+        line.push(',');
+        if let Some(value) = state.get(metric) {
+            line.push_str(&value.to_string());
+        }
+    }
+    line
 }
 
 /// Why a recording cannot be played.
@@ -149,6 +166,23 @@ mod tests {
                 Sample::of_device("gpu.power", 1, 90.0),
             ],
             "GPU 0 did not tell its power then"
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_played_again() {
+        let state = BTreeMap::from([("gpu.power", 380.5), ("gpu.util", 0.9)]);
+        let text = format!("{HEADER}\n{}\n", line(Moment::from_ms(250), 3, &state));
+        assert!(text.ends_with("0.25,3,0.9,,,380.5,,,\n"), "{text}");
+        let mut samples = Vec::new();
+        let mut source = RecordedSource::read(&text).unwrap();
+        source.sample(Moment::from_ms(250), &mut samples);
+        assert_eq!(
+            samples,
+            [
+                Sample::of_device("gpu.util", 3, 0.9),
+                Sample::of_device("gpu.power", 3, 380.5),
+            ]
         );
     }
 

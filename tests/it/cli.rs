@@ -9,9 +9,9 @@ use snapbox::data::DataFormat;
 
 use crate::tool::{self, Desk, Doorbell, Mock, on_the_simulator};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "run", "quick", "report", "plot", "compare", "baseline", "check", "explain", "plan", "mock",
-    "selftest", "schema", "init", "list", "help",
+    "gpu", "selftest", "schema", "init", "list", "help",
 ];
 
 /// Compares with a golden, which `SNAPSHOTS=overwrite` writes.

@@ -13,6 +13,7 @@ mod run;
 mod engines;
 mod offline;
 mod fairness;
+mod preflight;
 mod dialects;
 mod containers;
 mod chaos;
