@@ -41,6 +41,29 @@ pub struct Observations {
     pub engine: EngineFacts,
     /// The first measured request as it was sent.
     pub sent: Option<SentRequest>,
+    /// What the engine's own benchmark says, where it ran behind this cell.
+    pub external: Option<ExternalSeries>,
+}
+
+/// What an engine's own benchmark says: its load, its definitions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExternalSeries {
+    /// The backend.
+    pub backend: String,
+    /// Key of the model.
+    pub model: String,
+    /// How its results are written.
+    pub format: &'static str,
+    /// The command that was run.
+    pub command: String,
+    /// Its values by name, in its own order.
+    pub values: Vec<(String, f64)>,
+    /// Why there are none.
+    pub problem: Option<String>,
+    /// Where its output is.
+    pub log: String,
+    /// How long it took.
+    pub duration: Duration,
 }
 
 /// A request in the words of the engine's language.

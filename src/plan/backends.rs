@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Api, Backend, BackendKind, EngineMetrics, Gpus, HeaderValue, Model, PlanOptions, ReadyRule,
-    RequestParameters, Tls, launch, presets,
+    RequestParameters, Tls, external, launch, presets,
 };
 use crate::diagnostic::{Diagnostic, Sources, Spanned, did_you_mean};
 use crate::spec::{
@@ -163,6 +163,7 @@ pub(super) fn backend(
         down: Vec::new(),
         metrics: EngineMetrics::Auto,
         gpus: Gpus::Auto,
+        external_bench: None,
     };
     if simulate || (kind == BackendKind::Simulator && spec.url.is_none()) {
         return simulated;
@@ -184,6 +185,10 @@ pub(super) fn backend(
         down: spec.down.as_ref().map(launch::words).unwrap_or_default(),
         metrics: metrics(spec),
         gpus: gpus(spec),
+        external_bench: spec
+            .external_bench
+            .as_ref()
+            .and_then(|bench| external::external(bench, kind, entry.key.span, found)),
         ..simulated
     }
 }

@@ -82,6 +82,10 @@ pub const CODES: &[(&str, &str)] = &[
         "S077",
         "backends that a strict comparison does not treat alike",
     ),
+    (
+        "S078",
+        "a benchmark of an engine's own whose results cannot be read",
+    ),
     ("L003", "a percentile with too few samples to be sure of it"),
     ("L033", "an override that applies nowhere"),
     ("L034", "an SLO that judges what another one judges already"),

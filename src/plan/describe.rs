@@ -480,6 +480,27 @@ fn describe_engines(plan: &Plan, text: &mut String) {
             told.push(words);
         }
     }
+    describe_external(plan, text);
+}
+
+fn describe_external(plan: &Plan, text: &mut String) {
+    let mut told: Vec<&str> = Vec::new();
+    for cell in &plan.cells {
+        let Some(bench) = &cell.backend.external_bench else {
+            continue;
+        };
+        if told.is_empty() {
+            let _ = writeln!(
+                text,
+                "\nthe engines' own benchmarks, behind the last cell of each"
+            );
+        }
+        if !told.contains(&cell.backend.id.as_str()) {
+            let words = bench.words.join(" ");
+            let _ = writeln!(text, "  {:<12} {words}", cell.backend.id);
+            told.push(&cell.backend.id);
+        }
+    }
 }
 
 fn describe_order(plan: &Plan, text: &mut String) {

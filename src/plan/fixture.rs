@@ -63,6 +63,7 @@ pub(crate) fn cell(
             down: Vec::new(),
             metrics: EngineMetrics::Auto,
             gpus: Gpus::Auto,
+            external_bench: None,
         }),
         model: Arc::new(Model {
             key: model.to_owned(),

@@ -10,6 +10,7 @@ pub mod launch;
 mod prompts;
 mod requests;
 mod loads;
+pub mod external;
 pub mod fairness;
 pub mod slos;
 pub mod arrivals;
@@ -27,6 +28,7 @@ pub use crate::spec::{Absence, Fingerprint};
 pub use arrivals::{
     Arrival, ArrivalCurve, Arrivals, Process, RampShape, RateForm, RatePiece, load_seed,
 };
+pub use external::ExternalBench;
 pub use fairness::{Fairness, Matter};
 pub use launch::{Launch, Lifetime, Offline, Port, ReadyRule, StopSignal};
 pub use resolve::{PlanOptions, distinct, mistakes, plan};
@@ -178,6 +180,8 @@ pub struct Backend {
     pub metrics: EngineMetrics,
     /// Which GPUs it runs on.
     pub gpus: Gpus,
+    /// Its own benchmark, which runs beside ours.
+    pub external_bench: Option<ExternalBench>,
 }
 
 /// What kind of engine a backend is.

@@ -95,6 +95,7 @@ pub fn build(inputs: &Inputs) -> Report {
         },
         environment,
         fairness: environment::fairness(inputs),
+        external: environment::external(inputs),
         client: worst_client(cells.iter().flat_map(|cell| &cell.runs)),
         cells,
         counts: counts(&verdicts),

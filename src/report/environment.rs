@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::build::Inputs;
-use super::model::{Comparison, Engine, Environment, FairnessFact, Gpu, Report, Sent};
+use super::model::{Comparison, Engine, Environment, External, FairnessFact, Gpu, Report, Sent};
 use super::{View, json};
 use crate::observation::CellResult;
 use crate::plan::{self, HeaderValue, Launch};
@@ -155,6 +155,23 @@ pub(super) fn fairness(inputs: &Inputs) -> Vec<Comparison> {
                     values: fact.values,
                 })
                 .collect(),
+        })
+        .collect()
+}
+
+/// What the engines' own benchmarks say.
+pub(super) fn external(inputs: &Inputs) -> Vec<External> {
+    let seen = inputs.runs.iter().filter_map(CellResult::observations);
+    seen.filter_map(|seen| seen.external.as_ref())
+        .map(|series| External {
+            backend: series.backend.clone(),
+            model: series.model.clone(),
+            format: series.format.to_owned(),
+            command: series.command.clone(),
+            values: series.values.iter().cloned().collect(),
+            problem: series.problem.clone(),
+            log: series.log.clone(),
+            duration_s: series.duration.as_secs_f64(),
         })
         .collect()
 }

@@ -13,6 +13,7 @@ pub fn render(report: &Report, _view: &View) -> String {
         unfair(report),
     ];
     parts.extend(verdicts(report));
+    parts.push(external(report));
     parts.push(footer(report));
     parts.retain(|part| !part.is_empty());
     let mut text = parts.join("\n\n");
@@ -79,6 +80,17 @@ fn failures(report: &Report) -> String {
         .map(|line| format!("- {}", cell(&line)))
         .collect();
     lines.join("\n")
+}
+
+/// The engines' own benchmarks, apart from what was measured here.
+fn external(report: &Report) -> String {
+    let series = wording::external(report);
+    if series.is_empty() {
+        return String::new();
+    }
+    let lines = series.iter().map(|line| format!("- {}", cell(line)));
+    let lines: Vec<String> = lines.collect();
+    format!("{}\n\n{}", wording::EXTERNAL, lines.join("\n"))
 }
 
 /// What was not alike between backends that stand side by side.

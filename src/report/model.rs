@@ -51,6 +51,9 @@ pub struct Report {
     /// Cells that differ in their backend alone, and what is alike between them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fairness: Vec<Comparison>,
+    /// What the engines' own benchmarks say: series of their own, in no verdict and in no comparison.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external: Vec<External>,
     /// What is said of each SLO and each guard in each scope.
     pub verdicts: Vec<Verdict>,
     /// Verdicts by state.
@@ -454,6 +457,28 @@ pub struct Metric {
 
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+/// What an engine's own benchmark says: its load, its definitions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct External {
+    /// Id of the backend.
+    pub backend: String,
+    /// Key of the model.
+    pub model: String,
+    /// How its results are written: `vllm`, `sglang`, `trtllm` or `jsonpath`.
+    pub format: String,
+    /// The command that was run.
+    pub command: String,
+    /// Its values by name, in the units that the names say.
+    pub values: BTreeMap<String, f64>,
+    /// Why there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Where its output is.
+    pub log: String,
+    /// How long it took, in seconds.
+    pub duration_s: f64,
 }
 
 /// Cells that differ in their backend alone: what one looks at side by side.

@@ -20,6 +20,7 @@ pub fn render(report: &Report, view: &View) -> String {
             results(report, view),
             failures(report, view),
             notes(report, view),
+            external(report, view),
             slos(report, view),
             ranking(report, view),
             status(report, view),
@@ -303,6 +304,15 @@ fn notes(report: &Report, view: &View) -> String {
     }
     let unfair = wording::unfair(report);
     lines.extend(unfair.iter().map(|line| format!("! not alike: {line}")));
+    wrapped_lines(&lines, view.width, "  ")
+}
+
+/// The engines' own benchmarks, apart from what was measured here.
+fn external(report: &Report, view: &View) -> String {
+    let mut lines = wording::external(report);
+    if !lines.is_empty() {
+        lines.insert(0, wording::EXTERNAL.to_owned());
+    }
     wrapped_lines(&lines, view.width, "  ")
 }
 

@@ -1,6 +1,6 @@
 //! Phrases that several renderers share.
 
-use super::model::{Cell, Metric, Report, StageNumbers, Status, Verdict, VerdictStatus};
+use super::model::{Cell, External, Metric, Report, StageNumbers, Status, Verdict, VerdictStatus};
 use crate::units::trim_float;
 
 /// `✓`, `✗`, `?` or `–`.
@@ -186,6 +186,25 @@ pub(super) fn short_ids(report: &Report) -> Vec<String> {
             }
         })
         .collect()
+}
+
+/// What stands above the engines' own benchmarks.
+pub(super) const EXTERNAL: &str = "the engines' own benchmarks: their load, their definitions; not to be compared with the numbers above";
+
+/// What each engine's own benchmark says, in a line: `vllm/llama8b: output_tps 410, rps 3.2, ttft_ms_p50 172`.
+pub(super) fn external(report: &Report) -> Vec<String> {
+    let line = |series: &External| {
+        let said: Vec<String> = match &series.problem {
+            Some(problem) => vec![problem.lines().next().unwrap_or_default().to_owned()],
+            None => series
+                .values
+                .iter()
+                .map(|(name, value)| format!("{name} {}", rounded(*value)))
+                .collect(),
+        };
+        format!("{}/{}: {}", series.backend, series.model, said.join(", "))
+    };
+    report.external.iter().map(line).collect()
 }
 
 /// Whether the engine of a cell has no server: its numbers do not mean the same as those of one that has.

@@ -8,12 +8,13 @@ pub mod cell;
 pub mod sources;
 pub mod preflight;
 mod standing;
+mod external;
 
 pub use world::{Interrupt, Snapshot, Watcher, World};
 
 use std::time::{Duration, Instant};
 
-use crate::observation::{CellResult, NotRun};
+use crate::observation::{CellResult, Ending, NotRun};
 use crate::plan::describe::cell_totals;
 use crate::plan::{Cell, CellRun, Plan};
 use crate::units::format_duration;
@@ -125,9 +126,13 @@ fn run_cell(
         }
         Err(problem) => return CellResult::NotRun(run, NotRun::NotReady(problem.0)),
     };
+    let target = external::Target::of(&ready);
     match cell::run(plan, run, ready, spent.left(plan), standing, world) {
         Ok(mut seen) => {
             seen.events.splice(0..0, events);
+            if let (Some(bench), Ending::Complete) = (external::due(plan, run), &seen.ending) {
+                seen.external = Some(external::run(cell, bench, &target, world));
+            }
             CellResult::Measured(Box::new(seen))
         }
         Err(error) => CellResult::NotRun(run, NotRun::NotReady(error.to_string())),

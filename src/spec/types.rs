@@ -125,6 +125,36 @@ record! {
         pub stop: Option<StopSpec>,
         /// How an offline engine is driven: `stream` or `generate`. Default: `stream`.
         pub mode: Option<Spanned<Mode>>,
+        /// The engine's own benchmark, run behind its last cell and shown apart: `{ command, parse, timeout }`.
+        pub external_bench: Option<ExternalBenchSpec>,
+    }
+}
+
+record! {
+    /// The engine's own benchmark.
+    pub struct ExternalBenchSpec {
+        /// The program and its words. `{url}`, `{port}` and `{model}` stand for the engine's, `{out}` for a file that its results may go to.
+        pub command: CommandSpec,
+        /// How its results are written. Default: as the kind of the engine does.
+        pub parse: Option<Spanned<BenchFormat>>,
+        /// With `parse: jsonpath`: which values are read, by name, like `{ output_tps: $.throughput.output }`.
+        pub values: Option<Table<Spanned<String>>>,
+        /// How long it may take. Default: `30m`.
+        pub timeout: Option<Spanned<Duration>>,
+    }
+}
+
+words! {
+    /// How the results of a benchmark are written.
+    pub enum BenchFormat {
+        /// As `vllm bench serve --save-result` does.
+        Vllm = "vllm",
+        /// As `python -m sglang.bench_serving --output-file` does.
+        Sglang = "sglang",
+        /// As `trtllm-bench --report_json` does.
+        Trtllm = "trtllm",
+        /// Any JSON, of which `values` names the parts.
+        Jsonpath = "jsonpath",
     }
 }
 

@@ -14,6 +14,7 @@ mod engines;
 mod offline;
 mod fairness;
 mod preflight;
+mod external;
 mod dialects;
 mod containers;
 mod chaos;

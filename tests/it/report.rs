@@ -824,6 +824,7 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
             down: Vec::new(),
             metrics: EngineMetrics::Auto,
             gpus: Gpus::Auto,
+            external_bench: None,
         }),
         model: Arc::new(Model {
             key: "llama8b".into(),
