@@ -7,6 +7,7 @@
 )]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use scenario::diagnostic::Sources;
@@ -34,7 +35,7 @@ fn main() {
     let began = Instant::now();
     let mut table = Table::new();
     let run = [table.row("synthetic requests", || {
-        CellResult::Measured(Box::new(observations(requests)))
+        CellResult::Measured(Arc::new(observations(requests)))
     })];
     let CellResult::Measured(seen) = &run[0] else {
         unreachable!("it was measured")

@@ -13,6 +13,7 @@
 
 pub mod cli;
 pub mod language;
+pub mod live;
 pub mod report;
 pub mod verdict;
 pub mod run;

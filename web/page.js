@@ -1,9 +1,18 @@
 // Draws what is in #report-data with the chart library. Everything that a table can say is already in the page.
 "use strict";
 (() => {
-  const { report, charts: drawn, names, colours, failing } = JSON.parse(document.getElementById("report-data").textContent);
   const $ = (id) => document.getElementById(id);
-  const cells = report.cells.map((cell, at) => ({ ...cell, short: names[at], colour: colours[at], at }));
+  const live = document.documentElement.dataset.live !== undefined;
+  let report, drawn, failing, cells, byId, stageNames;
+  function read(text) {
+    let names, colours;
+    ({ report, charts: drawn, names, colours, failing } = JSON.parse(text));
+    cells = report.cells.map((cell, at) => ({ ...cell, short: names[at], colour: colours[at], at }));
+    byId = new Map(cells.map((cell) => [cell.id, cell]));
+    drawn.stages = drawn.stages.filter((stage) => stage.distributions.length > 0 || stage.slowest.length > 0);
+    stageNames = [...new Set(drawn.stages.map((stage) => stage.stage))];
+  }
+  read($("report-data").textContent);
 
   // ---- words ---------------------------------------------------------------------------------------------------------
 
@@ -46,11 +55,18 @@
 
   // `make` gives { option, table: { head, rows }, about }, or nothing when there is nothing to draw.
   function figure(element, make, tall) {
-    figures.set(element, { make, tall, chart: null, focus: [0, -1] });
+    figures.set(element, { make, tall, chart: null, focus: [0, -1], stale: false });
     redraw(element);
   }
 
-  function redraw(element) {
+  // Draws what is new where it is: what is zoomed stays zoomed, and a chart that a reader is at waits until they leave it.
+  function update(element) {
+    const it = figures.get(element);
+    it.stale = element.matches(":hover") || element.querySelector(".chart")?.contains(document.activeElement);
+    if (!it.stale) redraw(element, true);
+  }
+
+  function redraw(element, keep) {
     const it = figures.get(element);
     const made = it.make();
     let box = element.querySelector(".chart");
@@ -70,9 +86,15 @@
       sizes.observe(box);
     }
     it.made = made;
-    it.chart?.dispose();
-    it.chart = charts.init(box, null, { renderer: "svg" });
-    it.chart.setOption(dressed(made.option));
+    if (keep && it.chart) {
+      const zoomed = it.chart.getOption().dataZoom?.[0];
+      it.chart.setOption(dressed(made.option), { notMerge: true });
+      if (zoomed && (zoomed.start > 0 || zoomed.end < 100)) it.chart.dispatchAction({ type: "dataZoom", start: zoomed.start, end: zoomed.end });
+    } else {
+      it.chart?.dispose();
+      it.chart = charts.init(box, null, { renderer: "svg" });
+      it.chart.setOption(dressed(made.option));
+    }
     box.setAttribute("aria-label", `${element.querySelector("figcaption").textContent}. ${made.about} Arrow keys walk through the values; plus, minus and zero zoom.`);
     const details = element.querySelector("details");
     if (details.open) tabulate(element);
@@ -85,6 +107,9 @@
     box.tabIndex = 0;
     box.setAttribute("role", "group");
     box.addEventListener("keydown", (event) => walk(element, event));
+    const left = () => it.stale && update(element);
+    element.addEventListener("pointerleave", left);
+    box.addEventListener("blur", () => setTimeout(left));
     const tools = document.createElement("div");
     tools.className = "tools";
     for (const [label, text, by] of [["Zoom in", "+", 0.5], ["Zoom out", "−", 2], ["Show all", "all", 0]]) {
@@ -194,7 +219,15 @@
   const hidden = new Set();
   const shown = () => cells.filter((cell) => !hidden.has(cell.id));
 
-  function choices(select, pairs, chosen) {
+  // What a reader has chosen stays chosen when the page is brought up to date.
+  function choices(select, pairs, usual) {
+    const kept = select.dataset.chosen;
+    const chosen = pairs.some(([value]) => value === kept) ? kept : usual;
+    select.onchange ??= () => (select.dataset.chosen = select.value);
+    if (select.options.length === pairs.length && pairs.every(([value, text], at) => select.options[at].value === value && select.options[at].text === text)) {
+      if (chosen !== undefined) select.value = chosen;
+      return;
+    }
     select.replaceChildren(...pairs.map(([value, text]) => {
       const option = document.createElement("option");
       option.value = value;
@@ -205,15 +238,19 @@
   }
 
   function cellBoxes() {
+    const ids = cells.map((cell) => cell.id).join("\n");
+    if ($("cells").dataset.ids === ids) return;
+    $("cells").dataset.ids = ids;
+    $("cells").querySelectorAll("label").forEach((label) => label.remove());
     for (const cell of cells) {
       const label = document.createElement("label");
       const box = label.appendChild(document.createElement("input"));
       box.type = "checkbox";
-      box.checked = true;
       box.addEventListener("change", () => {
         box.checked ? hidden.delete(cell.id) : hidden.add(cell.id);
         redrawAll();
       });
+      box.checked = !hidden.has(cell.id);
       const swatch = label.appendChild(document.createElement("span"));
       swatch.className = "swatch";
       swatch.style.background = cell.colour;
@@ -365,8 +402,6 @@
 
   // ---- distributions -------------------------------------------------------------------------------------------------
 
-  const byId = new Map(cells.map((cell) => [cell.id, cell]));
-  const stageNames = [...new Set(drawn.stages.map((stage) => stage.stage))];
   function distributions() {
     return drawn.stages.filter((stage) => stage.stage === $("stage").value && !hidden.has(stage.cell)).map((stage) => ({
       cell: byId.get(stage.cell), it: stage.distributions.find((one) => one.metric === $("metric").value),
@@ -454,17 +489,27 @@
       },
     };
   }
-  function timelines() {
-    for (const element of $("timelines").children) {
-      figures.get(element)?.chart?.dispose();
-      figures.delete(element);
-    }
-    $("timelines").replaceChildren();
+  function timelines(keep) {
     const run = runOf();
     const seen = new Set(run.timelines.map((line) => line.metric));
     const listed = PANELS.flat();
     const others = [...seen].filter((metric) => !listed.includes(metric) && !["client.rss", "client.lag", "gpu.memory_total"].includes(metric)).map((metric) => [metric]);
-    for (const metrics of [...PANELS, ...others].map((panel) => panel.filter((metric) => seen.has(metric))).filter((panel) => panel.length > 0)) {
+    const panels = [...PANELS, ...others].map((panel) => panel.filter((metric) => seen.has(metric))).filter((panel) => panel.length > 0);
+    const failed = failing.filter((one) => one.cell === run.cell);
+    $("time-note").textContent = failed.length
+      ? `Stages in red failed: ${[...new Set(failed.map((one) => `${one.stage} (${failed.filter((other) => other.stage === one.stage).map((other) => other.id).join(", ")})`))].join("; ")}.`
+      : "Measured stages are shaded.";
+    const drawnNow = [...$("timelines").children];
+    if (keep === true && drawnNow.map((element) => element.dataset.metrics).join() === panels.map((panel) => panel.join(" ")).join()) {
+      drawnNow.forEach(update);
+      return;
+    }
+    for (const element of drawnNow) {
+      figures.get(element)?.chart?.dispose();
+      figures.delete(element);
+    }
+    $("timelines").replaceChildren();
+    for (const metrics of panels) {
       const element = document.createElement("figure");
       element.dataset.metrics = metrics.join(" ");
       const caption = element.appendChild(document.createElement("figcaption"));
@@ -472,10 +517,6 @@
       $("timelines").append(element);
       figure(element, () => timeline(metrics));
     }
-    const failed = failing.filter((one) => one.cell === run.cell);
-    $("time-note").textContent = failed.length
-      ? `Stages in red failed: ${[...new Set(failed.map((one) => `${one.stage} (${failed.filter((other) => other.stage === one.stage).map((other) => other.id).join(", ")})`))].join("; ")}.`
-      : "Measured stages are shaded.";
   }
 
   // ---- slowest requests ----------------------------------------------------------------------------------------------
@@ -543,17 +584,24 @@
     redrawAll();
   }
 
-  function start() {
-    $("charts").hidden = false;
+  // What can be chosen.
+  function fill() {
     const has = (choice) => cells.some((cell) => measured(cell).some((stage) => statistic(stage, choice)));
     choices($("latency"), LATENCIES.filter(([choice]) => has(choice)));
     choices($("over"), OVER.filter(([choice]) => has(choice)));
     const metrics = [...new Set(drawn.stages.flatMap((stage) => stage.distributions.map((one) => one.metric)))];
     choices($("metric"), metrics.map((metric) => [metric, named(metric)]));
     choices($("stage"), stageNames.map((name) => [name, name]), stageNames.at(-1));
-    choices($("run"), drawn.runs.map((run, at) => [String(at), byId.get(run.cell).short + (report.repeats > 1 ? ` · repeat ${run.repeat + 1}` : "")]));
+    choices($("run"), drawn.runs.map((run, at) => [String(at), byId.get(run.cell).short + (report.repeats > 1 ? ` · repeat ${run.repeat + 1}` : "")]), live ? String(drawn.runs.length - 1) : undefined);
     choices($("slow-stage"), drawn.stages.map((stage, at) => [String(at), `${byId.get(stage.cell).short} ${stage.stage}`]), String(drawn.stages.length - 1));
     cellBoxes();
+  }
+
+  let started = false;
+  function start() {
+    started = true;
+    $("charts").hidden = false;
+    fill();
     const on = (id, ...elements) => $(id).addEventListener("change", () => elements.forEach((element) => redraw($(element))));
     figure($("pareto"), pareto);
     figure($("level"), level);
@@ -570,14 +618,30 @@
     figure($("ends"), outcomes, true);
   }
 
+  function draw() {
+    const some = drawn.runs.length > 0;
+    for (const link of document.querySelectorAll("nav .drawn")) link.hidden = !some;
+    if (!some) return;
+    if (!started) return start();
+    fill();
+    timelines(true);
+    for (const element of figures.keys()) if (!$("timelines").contains(element)) update(element);
+  }
+
   if ($("slos")) {
     document.querySelector("#verdicts .controls").hidden = false;
     $("state").addEventListener("change", filterVerdicts);
     $("words").addEventListener("input", filterVerdicts);
     filterVerdicts();
   }
-  if (drawn.runs.length > 0) start();
-  else for (const link of document.querySelectorAll("nav .drawn")) link.remove();
+  draw();
+  // The page of a run that goes on is brought up to date by live.js.
+  const bringUpToDate = (text) => {
+    read(text);
+    if ($("slos")) filterVerdicts();
+    draw();
+  };
+  if (live) globalThis.bringUpToDate = bringUpToDate;
   $("theme").addEventListener("change", theme);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
   // Paper is white.

@@ -1,59 +1,23 @@
 // Opens a report in headless Chromium as a reader would. `node --test web/page.test.mjs`, with
 // REPORT=report.html, SCREENSHOTS=folder (optional), CHROMIUM=/usr/bin/chromium.
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import path from "node:path";
 import test, { after, before } from "node:test";
 import { pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
+import { controls, emptyFigures, launch, look, reachable, serious, settled, shot } from "./browser.mjs";
 
 const report = path.resolve(process.env.REPORT);
-const shots = process.env.SCREENSHOTS;
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 let browser;
 
-before(async () => {
-  if (shots) mkdirSync(shots, { recursive: true });
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
-});
+before(async () => (browser = await launch()));
 after(() => browser?.close());
 
-// A page with everything that must not happen on it.
-async function opened(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-  const page = await context.newPage();
-  const wrong = [];
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(message.text()));
-  page.on("pageerror", (error) => wrong.push(String(error)));
-  page.on("request", (request) => /^(https?|wss?):/.test(request.url()) && wrong.push(`asked for ${request.url()}`));
-  await page.goto(pathToFileURL(report).href);
-  return { page, wrong, close: () => context.close() };
-}
-
-async function shot(page, name, options) {
-  if (shots) await page.screenshot({ path: path.join(shots, `${name}.png`), ...options });
-}
-
-// Charts have the width of their boxes, which other figures have changed while they were drawn.
-async function settled(page) {
-  const fits = (one) => one.querySelector("svg").clientWidth === one.clientWidth;
-  await page.waitForFunction(`[...document.querySelectorAll(".chart")].every(${fits})`);
-}
-
-async function serious(page) {
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => globalThis.axe.run());
-  return violations.filter((one) => ["serious", "critical"].includes(one.impact)).map((one) => `${one.id}: ${one.nodes.map((node) => node.target.join(" ")).slice(0, 3).join("; ")}`);
-}
+// The page is a file, and asks for nothing.
+const opened = (options) => look(browser, pathToFileURL(report).href, { options, allowed: () => false });
 
 test("every chart is drawn, and nothing is asked of a network", async () => {
   const { page, wrong, close } = await opened();
-  const empty = await page.$$eval("figure", (all) => all.filter((one) => one.querySelectorAll(".chart svg path").length < 3).map((one) => one.textContent.slice(0, 60)));
-  assert.deepEqual(empty, []);
+  assert.deepEqual(await emptyFigures(page), []);
   assert.ok((await page.$$("figure")).length >= 10);
   await settled(page);
   await shot(page, "light", { fullPage: true });
@@ -138,18 +102,8 @@ test("each chart's values can be read as a table", async () => {
 
 test("the keyboard reaches every control", async () => {
   const { page, close } = await opened();
-  const wanted = await page.$$eval("a[href], select, input, button, summary, [tabindex='0']", (all) => {
-    const seen = all.filter((one) => one.checkVisibility());
-    seen.forEach((one, at) => (one.dataset.at = at));
-    return seen.length;
-  });
-  const reached = new Set();
-  for (let step = 0; step < wanted + 20; step += 1) {
-    await page.keyboard.press("Tab");
-    const at = await page.evaluate(() => document.activeElement?.dataset.at);
-    if (at !== undefined) reached.add(at);
-  }
-  assert.equal(reached.size, wanted);
+  const wanted = await controls(page);
+  assert.equal(await reachable(page, wanted), wanted);
   await close();
 });
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::live::Address;
+
 /// Tests LLM inference servers from declarative scenario files, and exits with a code that CI can gate on.
 #[derive(Debug, Parser)]
 #[command(
@@ -186,6 +188,28 @@ pub struct OutputArgs {
     /// Keep each output event's instant in requests.ndjson.
     #[arg(long)]
     pub record_events: bool,
+    /// What is served while the run goes on.
+    #[command(flatten)]
+    pub live: LiveArgs,
+}
+
+/// What is served while a run goes on.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LiveArgs {
+    /// Serve the report's page while the run goes on: `127.0.0.1:8700`, or a port.
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:8700")]
+    pub dashboard: Option<Address>,
+    /// Serve the run's numbers for Prometheus, at /metrics.
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<Address>,
+    /// What must be known to be served, for addresses that others reach.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "SCENARIO_TOKEN",
+        hide_env_values = true
+    )]
+    pub token: Option<String>,
 }
 
 /// What an inconclusive verdict does.

@@ -31,7 +31,20 @@ pub(super) fn quick(
         return Ok(Exit::Usage);
     };
     let interrupt = signals::count(console, true)?;
-    run::execute(&plan, &sources, &args.output, command, &interrupt, console)
+    let live = run::live(&args.output.live, console)?;
+    let exit = run::execute(
+        &plan,
+        &sources,
+        &args.output,
+        command,
+        &interrupt,
+        live.as_ref(),
+        console,
+    );
+    if let Some(live) = live {
+        live.finish();
+    }
+    exit
 }
 
 /// `localhost:8000` as people type it, as a URL.

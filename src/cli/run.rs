@@ -2,22 +2,26 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::args::{InconclusiveMode, OutputArgs, ProgressMode, RunArgs, SummaryMode};
+use super::args::{InconclusiveMode, LiveArgs, OutputArgs, ProgressMode, RunArgs, SummaryMode};
 use super::console::Console;
 use super::exit::Exit;
 use super::results::Results;
-use super::watch::{Frame, Watch};
+use super::watch::Watch;
 use super::{file, signals};
 use crate::diagnostic::Sources;
+use crate::live::{self, Live};
 use crate::observation::CellResult;
 use crate::plan::describe::{describe, headline};
 use crate::plan::{HeaderValue, Plan};
 use crate::report::ndjson::RequestLog;
 use crate::report::progress::{Mode, Progress};
 use crate::report::requests::{Names, rows};
-use crate::report::{RunEnding, Summary, View, charts, csv, github, markdown, model, terminal};
+use crate::report::{
+    Frame, RunEnding, Summary, View, charts, csv, github, markdown, model, terminal,
+};
 use crate::run::{self, Interrupt, World};
 use crate::telemetry::{git_facts, host_facts};
 
@@ -44,6 +48,7 @@ pub(super) fn run(args: &RunArgs, command: &[String], console: &Console) -> anyh
         return Ok(Exit::Passed);
     }
     let interrupt = signals::count(console, true)?;
+    let live = live(&args.output.live, console)?;
     let mut exit = Exit::Passed;
     for (number, (plan, sources)) in plans.iter().enumerate() {
         let output = if plans.len() > 1 {
@@ -52,13 +57,47 @@ pub(super) fn run(args: &RunArgs, command: &[String], console: &Console) -> anyh
             args.output.clone()
         };
         exit = exit.worse(execute(
-            plan, sources, &output, command, &interrupt, console,
+            plan,
+            sources,
+            &output,
+            command,
+            &interrupt,
+            live.as_ref(),
+            console,
         )?);
         if interrupt.count() > 0 {
             break;
         }
     }
+    if let Some(live) = live {
+        live.finish();
+    }
     Ok(exit)
+}
+
+/// Starts to serve what the command line asks for, and says where.
+pub(super) fn live(args: &LiveArgs, console: &Console) -> anyhow::Result<Option<Live>> {
+    let config = live::Config {
+        dashboard: args.dashboard.map(|address| address.0),
+        metrics: args.metrics.map(|address| address.0),
+        token: args.token.clone(),
+    };
+    if config.dashboard.is_none() && config.metrics.is_none() {
+        return Ok(None);
+    }
+    let live = Live::start(&config)?;
+    if let Some(at) = live.dashboard() {
+        let token = if at.ip().is_loopback() {
+            ""
+        } else {
+            "?token=…"
+        };
+        console.talk(&format!("dashboard: http://{at}/{token}"));
+    }
+    if let Some(at) = live.metrics() {
+        console.talk(&format!("metrics: http://{at}/metrics"));
+    }
+    Ok(Some(live))
 }
 
 impl OutputArgs {
@@ -120,7 +159,8 @@ pub(super) fn execute(
     sources: &Sources,
     output: &OutputArgs,
     command: &[String],
-    interrupt: &std::sync::Arc<Interrupt>,
+    interrupt: &Arc<Interrupt>,
+    live: Option<&Live>,
     console: &Console,
 ) -> anyhow::Result<Exit> {
     let now = jiff::Timestamp::now();
@@ -132,18 +172,29 @@ pub(super) fn execute(
         output.record_events,
     );
     let frame = Frame {
-        plan,
-        sources,
-        environment: this_machine(plan),
-        started: now.to_string(),
-        began: Instant::now(),
-        command: command.to_vec(),
+        plan: Arc::new(plan.clone()),
+        sources: Arc::new(sources.clone()),
+        environment: Arc::new(this_machine(plan)),
+        started: now.to_string().into(),
+        command: command.into(),
     };
+    let began = Instant::now();
+    let live = live.map(Live::feed);
+    if let Some(live) = &live {
+        live.begins(frame.clone(), super::baseline::of(plan));
+    }
     if output.progress != ProgressMode::None {
         console.talk(&announcement(plan));
     }
     let progress = Progress::new(progress_mode(output.progress), std::io::stderr());
-    let mut watch = Watch::new(&frame, progress, requests.sink(), &results, view);
+    let mut watch = Watch::new(
+        &frame,
+        progress,
+        requests.sink(),
+        &results,
+        view,
+        live.clone(),
+    );
     let mut world = World {
         environment: &environment,
         interrupt: interrupt.clone(),
@@ -164,10 +215,13 @@ pub(super) fn execute(
         inconclusive_is_warning: output.inconclusive == InconclusiveMode::Warn,
         exit_zero: output.exit_zero,
     };
-    let report = frame.report(&seen, &mut known, ending);
+    let report = frame.report(&seen, &mut known, ending, began.elapsed());
     results.write(&report, &view)?;
     let charts = charts::charts(&report, seen.iter().filter_map(CellResult::observations));
     results.write_page(&report, &charts)?;
+    if let Some(live) = &live {
+        live.ended(&report, &charts);
+    }
     let names = Names::of(plan);
     results.replace("requests.csv", |file| {
         csv::requests(

@@ -5,101 +5,29 @@ use std::io::Stderr;
 use std::time::{Duration, Instant};
 
 use super::results::Results;
-use crate::diagnostic::Sources;
-use crate::observation::{CellResult, Outcome, RequestRecord};
-use crate::plan::{CellRun, Plan, Planned, StartClock};
+use crate::live::Feed;
+use crate::observation::{CellResult, DeviceFacts, EngineFacts, Outcome, RequestRecord, Series};
+use crate::plan::{CellRun, Planned, StartClock};
 use crate::report::ndjson::RequestSink;
 use crate::report::progress::{Progress, ProgressUpdate};
-use crate::report::{self, Inputs, Report, RunEnding, View, model};
+use crate::report::{self, Frame, Known, RunEnding, View};
 use crate::run::{Snapshot, Watcher};
 use crate::units::Moment;
-use crate::verdict::{self, Baseline, Judged, StageMeasurements};
+use crate::verdict;
 
 /// Recent requests that the live view tells of.
 const RECENT: Duration = Duration::from_secs(10);
 
-/// What a report needs besides what was seen.
-pub(super) struct Frame<'a> {
-    /// What was to happen.
-    pub(super) plan: &'a Plan,
-    /// The user's files.
-    pub(super) sources: &'a Sources,
-    /// This machine.
-    pub(super) environment: model::Environment,
-    /// When the run began, RFC 3339.
-    pub(super) started: String,
-    /// The same on the monotonic clock.
-    pub(super) began: Instant,
-    /// The command line.
-    pub(super) command: Vec<String>,
-}
-
-impl Frame<'_> {
-    /// The report of what has been seen so far; `known` is what was known of the first of it before.
-    pub(super) fn report(
-        &self,
-        seen: &[CellResult],
-        known: &mut Known,
-        ending: RunEnding,
-    ) -> Report {
-        known.measure(self.plan, seen);
-        let verdicts = verdict::judge_more(self.plan, seen, &mut known.judged);
-        report::build(&Inputs {
-            plan: self.plan,
-            sources: self.sources,
-            verdicts: &verdicts,
-            measurements: &known.measurements,
-            runs: seen,
-            environment: &self.environment,
-            ending,
-            started: &self.started,
-            duration: self.began.elapsed(),
-            command: &self.command,
-            tool: env!("CARGO_PKG_VERSION"),
-        })
-    }
-}
-
-/// What has been measured and judged of the runs that are over, so that a report after each of them asks nothing twice.
-#[derive(Default)]
-pub(super) struct Known {
-    /// Runs that have been measured.
-    runs: usize,
-    measurements: Vec<StageMeasurements>,
-    judged: Judged,
-}
-
-impl Known {
-    /// Nothing is known, and assertions with `baseline` are about this.
-    fn against(baseline: Option<Baseline>) -> Known {
-        Known {
-            judged: Judged::against(baseline),
-            ..Known::default()
-        }
-    }
-}
-
-impl Known {
-    /// Measures the runs that are new.
-    fn measure(&mut self, plan: &Plan, seen: &[CellResult]) {
-        for run in seen[self.runs..]
-            .iter()
-            .filter_map(CellResult::observations)
-        {
-            self.measurements
-                .extend(verdict::stages(&plan.cells[run.cell], run));
-        }
-        self.runs = seen.len();
-    }
-}
-
 /// The listener.
 pub(super) struct Watch<'a> {
-    frame: &'a Frame<'a>,
+    frame: &'a Frame,
+    began: Instant,
     progress: Progress<Stderr>,
     requests: RequestSink,
     results: &'a Results,
     view: View,
+    /// Who serves the run while it goes on.
+    live: Option<Feed>,
     position: usize,
     recent: VecDeque<Seen>,
     /// The stage that is shown.
@@ -124,24 +52,27 @@ struct Seen {
 impl<'a> Watch<'a> {
     /// A listener that writes requests to `requests` and partial reports to `results`.
     pub(super) fn new(
-        frame: &'a Frame<'a>,
+        frame: &'a Frame,
         progress: Progress<Stderr>,
         requests: RequestSink,
         results: &'a Results,
         view: View,
+        live: Option<Feed>,
     ) -> Watch<'a> {
         Watch {
             frame,
+            began: Instant::now(),
             progress,
             requests,
             results,
             view,
+            live,
             position: 0,
             recent: VecDeque::new(),
             stage: 0,
             sent: VecDeque::new(),
             ended: BTreeMap::new(),
-            known: Known::against(super::baseline::of(frame.plan)),
+            known: Known::against(super::baseline::of(&frame.plan)),
             trouble: None,
         }
     }
@@ -178,11 +109,30 @@ impl<'a> Watch<'a> {
 }
 
 impl Watcher for Watch<'_> {
-    fn cell_begins(&mut self, position: usize, _: CellRun) {
+    fn cell_begins(&mut self, position: usize, run: CellRun) {
+        if let Some(live) = &self.live {
+            live.cell_begins(run);
+        }
         self.position = position;
         self.recent.clear();
         self.sent.clear();
         self.ended.clear();
+    }
+
+    fn cell_ready(&mut self, _: CellRun, engine: &EngineFacts, devices: &[DeviceFacts]) {
+        if let Some(live) = &self.live {
+            live.cell_ready(engine, devices);
+        }
+    }
+
+    fn wants_samples(&self) -> bool {
+        self.live.is_some()
+    }
+
+    fn samples(&mut self, _: CellRun, series: Vec<Series>) {
+        if let Some(live) = &self.live {
+            live.samples(series);
+        }
     }
 
     fn note(&mut self, text: &str) {
@@ -190,6 +140,9 @@ impl Watcher for Watch<'_> {
     }
 
     fn records(&mut self, run: CellRun, records: &[RequestRecord]) {
+        if let Some(live) = &self.live {
+            live.records(records);
+        }
         let cell = &self.frame.plan.cells[run.cell];
         for record in records {
             self.requests.request(run, record);
@@ -255,7 +208,10 @@ impl Watcher for Watch<'_> {
             slos: Vec::new(),
         };
         // A terminal that is gone ends no run.
-        let _ = self.progress.update(self.frame.began.elapsed(), &update);
+        let _ = self.progress.update(self.began.elapsed(), &update);
+        if let Some(live) = &self.live {
+            live.tick(snapshot, update);
+        }
     }
 
     fn abort(
@@ -271,7 +227,7 @@ impl Watcher for Watch<'_> {
             in_flight: snapshot.in_flight,
             now: snapshot.now,
         };
-        verdict::abort(self.frame.plan, progress, records)
+        verdict::abort(&self.frame.plan, progress, records)
     }
 
     fn cell_ended(&mut self, result: &CellResult) {
@@ -287,6 +243,9 @@ impl Watcher for Watch<'_> {
     }
 
     fn so_far(&mut self, seen: &[CellResult]) {
+        if let (Some(live), Some(result)) = (&self.live, seen.last()) {
+            live.cell_ended(result);
+        }
         let unfinished = seen.len() < self.frame.plan.order.len();
         if unfinished {
             let report = self.frame.report(
@@ -296,6 +255,7 @@ impl Watcher for Watch<'_> {
                     interrupted: Some(130),
                     ..RunEnding::default()
                 },
+                self.began.elapsed(),
             );
             if let Err(error) = self.results.write(&report, &self.view) {
                 self.trouble.get_or_insert(error);

@@ -78,8 +78,8 @@ pub struct SentRequest {
 /// What came of one run of one cell.
 #[derive(Clone, Debug)]
 pub enum CellResult {
-    /// It ran, perhaps not to its end.
-    Measured(Box<Observations>),
+    /// It ran, perhaps not to its end. Shared with whoever shows it while the run goes on.
+    Measured(Arc<Observations>),
     /// Nothing was sent.
     NotRun(CellRun, NotRun),
 }

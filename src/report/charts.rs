@@ -178,6 +178,29 @@ pub fn charts<'a>(
     }
 }
 
+/// Makes the charts of a run that goes on true at their end: requests in flight are those that were counted, and what is only
+/// known of requests that have ended is left open for as long as the longest of them took.
+pub fn leave_open(charts: &mut RunCharts, in_flight: &Series, longest: f64) {
+    let points = charts.timelines.first().map_or(0, |line| line.values.len());
+    let axis = Axis {
+        every: charts.every_s,
+        points: points.max(1),
+    };
+    let end = charts
+        .spans
+        .iter()
+        .map(|span| span.to_s)
+        .fold(0.0, f64::max);
+    let known = ((end - longest).max(0.0) / axis.every) as usize;
+    for line in &mut charts.timelines {
+        match line.metric.as_str() {
+            "in_flight" => line.values = sampled(in_flight, axis).values,
+            "sent" | "output_tps" => line.values.iter_mut().skip(known).for_each(|it| *it = None),
+            _ => {}
+        }
+    }
+}
+
 // ---- over time -------------------------------------------------------------------------------------------------------
 
 fn run_charts(report: &Report, seen: &Observations) -> RunCharts {
@@ -521,6 +544,43 @@ mod tests {
         let at = Moment::from_secs_f64;
         spread(&mut values, axis, at(0.25), at(1.25));
         assert_eq!(values[..4], [0.25, 0.5, 0.25, 0.0]);
+    }
+
+    #[test]
+    fn at_the_end_of_a_run_that_goes_on_only_what_is_known_is_drawn() {
+        let line = |metric: &str| Timeline {
+            metric: metric.into(),
+            device: None,
+            unit: String::new(),
+            values: vec![Some(1.0); 4],
+        };
+        let mut charts = RunCharts {
+            cell: "c".into(),
+            repeat: 0,
+            every_s: 1.0,
+            spans: vec![StageSpan {
+                stage: "s".into(),
+                measured: true,
+                from_s: 0.0,
+                to_s: 4.0,
+            }],
+            timelines: ["in_flight", "answered", "output_tps"].map(line).to_vec(),
+        };
+        let at = Moment::from_secs_f64;
+        let in_flight = Series {
+            metric: "in_flight".into(),
+            device: None,
+            samples: [0.0, 1.0, 2.0, 3.0].map(|s| (at(s), 7.0)).to_vec(),
+        };
+        leave_open(&mut charts, &in_flight, 1.5);
+        let values: Vec<_> = charts
+            .timelines
+            .iter()
+            .map(|line| &line.values[..])
+            .collect();
+        assert_eq!(values[0], [Some(7.0); 4]);
+        assert_eq!(values[1], [Some(1.0); 4], "ends are known when they happen");
+        assert_eq!(values[2], [Some(1.0), Some(1.0), None, None]);
     }
 
     #[test]

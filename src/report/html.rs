@@ -13,15 +13,59 @@ use super::{colours, wording};
 const PAGE: &str = include_str!("../../web/report.html.j2");
 const STYLE: &str = include_str!("../../web/page.css");
 const SCRIPT: &str = include_str!("../../web/page.js");
+/// What keeps the page of a run that goes on up to date.
+const LIVE: &str = include_str!("../../web/live.js");
 /// Apache ECharts, bundled by `web/renew`.
 const LIBRARY: &str = include_str!("../../web/charts.js");
 
 /// The page of a report.
 pub fn render(report: &Report, charts: &Charts) -> String {
+    write(page(report, charts, None))
+}
+
+/// What a page says of a run that goes on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Live {
+    /// One line about the present instant.
+    pub line: String,
+    /// The cell and the stage that send now: what is said of them is said so far.
+    pub stage: Option<(String, String)>,
+}
+
+impl Live {
+    fn sends_for(&self, verdict: &Verdict) -> bool {
+        let Some((cell, stage)) = &self.stage else {
+            return false;
+        };
+        verdict.cells.contains(cell) && verdict.stage.as_ref().is_none_or(|of| of == stage)
+    }
+}
+
+/// How much of a page is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// All of it.
+    Whole,
+    /// Without what a browser that shows the page has already: style, library and scripts.
+    Bare,
+}
+
+/// The page of a run as it is served: while it goes on, or `None`: it is over.
+pub fn render_live(report: &Report, charts: &Charts, live: Option<&Live>, parts: Parts) -> String {
+    let mut page = page(report, charts, live);
+    page.served = true;
+    match parts {
+        Parts::Whole => page.live_script = LIVE,
+        Parts::Bare => (page.css, page.library, page.script) = ("", "", ""),
+    }
+    write(page)
+}
+
+fn write(page: Page) -> String {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment
-        .render_str(PAGE, Value::from(Serde(page(report, charts))))
+        .render_str(PAGE, Value::from(Serde(page)))
         .expect("the page's template is held by a test")
 }
 
@@ -54,6 +98,11 @@ struct Page<'a> {
     data: String,
     library: &'static str,
     script: &'static str,
+    /// Of a run that goes on.
+    live: Option<&'a Live>,
+    /// By a server, which is asked for news.
+    served: bool,
+    live_script: &'static str,
 }
 
 /// A line of the table of results.
@@ -64,8 +113,8 @@ struct ResultRow {
     values: Vec<String>,
 }
 
-fn page<'a>(report: &'a Report, charts: &Charts) -> Page<'a> {
-    let guards = rows(report, true);
+fn page<'a>(report: &'a Report, charts: &Charts, live: Option<&'a Live>) -> Page<'a> {
+    let guards = rows(report, true, live);
     let tripped = |guard: &Row| guard.status == "fail" || guard.status == "inconclusive";
     let results = result_rows(report, true);
     let seen: Vec<usize> = (0..RESULTS.len())
@@ -84,7 +133,7 @@ fn page<'a>(report: &'a Report, charts: &Charts) -> Page<'a> {
         started: format!("{} UTC", started.trim_end_matches('Z').replace('T', " ")),
         duration: wording::duration(report.duration_s),
         digest: report.plan_digest.chars().take(15).collect(),
-        slos: rows(report, false),
+        slos: rows(report, false, live),
         failures: failures(report),
         tripped: guards
             .iter()
@@ -113,6 +162,9 @@ fn page<'a>(report: &'a Report, charts: &Charts) -> Page<'a> {
         data: embedded(report, charts),
         library: LIBRARY,
         script: SCRIPT,
+        live,
+        served: false,
+        live_script: "",
     }
 }
 
@@ -188,6 +240,8 @@ struct Row {
     status: &'static str,
     mark: &'static str,
     warn: bool,
+    /// Of a stage that sends: the last word is not spoken.
+    so_far: bool,
     id: String,
     text: String,
     cells: String,
@@ -202,7 +256,7 @@ struct Row {
 }
 
 /// The verdicts of SLOs, or of guards: what did not pass first, else in the order of the file.
-fn rows(report: &Report, guards: bool) -> Vec<Row> {
+fn rows(report: &Report, guards: bool, live: Option<&Live>) -> Vec<Row> {
     let mut told: Vec<&Verdict> = report
         .verdicts
         .iter()
@@ -215,11 +269,11 @@ fn rows(report: &Report, guards: bool) -> Vec<Row> {
         VerdictStatus::Skipped => 3,
     });
     told.into_iter()
-        .map(|verdict| row(report, verdict))
+        .map(|verdict| row(report, verdict, live))
         .collect()
 }
 
-fn row(report: &Report, verdict: &Verdict) -> Row {
+fn row(report: &Report, verdict: &Verdict, live: Option<&Live>) -> Row {
     let value = |value: &Option<super::model::Value>| {
         value.as_ref().map_or("–".to_owned(), |it| it.text.clone())
     };
@@ -238,6 +292,7 @@ fn row(report: &Report, verdict: &Verdict) -> Row {
         status: verdict.status.name(),
         mark: wording::mark(verdict.status),
         warn: verdict.level == "warn",
+        so_far: live.is_some_and(|live| live.sends_for(verdict)),
         id: verdict.id.clone(),
         text: verdict.text.clone(),
         cells: wording::short_cells(report, verdict),
@@ -476,7 +531,14 @@ fn line<'a>(report: &'a Report, path: &str, text: &'a str, number: u32) -> Line<
         .iter()
         .filter(|verdict| {
             let at = verdict.at.as_ref();
-            at.is_some_and(|at| at.file == path && at.line == number)
+            // Values of `--set` are sources of one name, so the line itself has to be the one.
+            let is_this = || {
+                verdict
+                    .excerpt
+                    .as_deref()
+                    .is_none_or(|it| it.trim() == text.trim())
+            };
+            at.is_some_and(|at| at.file == path && at.line == number) && is_this()
         })
         .collect();
     let count = |status| {

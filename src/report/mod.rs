@@ -8,6 +8,7 @@
 pub mod model;
 pub mod build;
 pub mod environment;
+pub mod frame;
 pub mod requests;
 pub mod json;
 pub mod junit;
@@ -29,6 +30,7 @@ mod told;
 mod rerun;
 
 pub use build::{Inputs, RunEnding, build, is_open_loop};
+pub use frame::{Frame, Known};
 pub use json::schema;
 pub use model::Report;
 

@@ -19,11 +19,13 @@ use crate::observation::{
 use crate::plan::demand::demand;
 use crate::plan::{Cell, CellRun, Plan};
 use crate::server::Ready;
-use crate::telemetry::{Sampled, Sampler};
+use crate::telemetry::{Sampled, Sampler, SamplesTold};
 use crate::units::Moment;
 
 /// How often the watcher is told how things stand.
 const TICK: Duration = Duration::from_millis(100);
+/// How often a watcher who wants samples gets the new ones.
+const SAMPLES_EVERY: Duration = Duration::from_secs(1);
 /// How often abort rules are looked at.
 const ABORT_EVERY: Duration = Duration::from_secs(1);
 /// How long streams of an engine that has ended are read on: what it has sent is still in the sockets.
@@ -62,6 +64,7 @@ pub(super) fn run(
     let pulse = Arc::new(Pulse::default());
     let sources = sources::of(plan, cell, &ready, world, pulse.clone(), &mut seen.events);
     seen.devices = sources.iter().flat_map(|source| source.devices()).collect();
+    world.watcher.cell_ready(run, &seen.engine, &seen.devices);
     let sampler = Sampler::start(sources, plan.telemetry.every, clock);
     let target = Arc::new(HttpTarget {
         endpoint: dialect.endpoint(&ready.endpoint, &ready.model),
@@ -82,6 +85,7 @@ pub(super) fn run(
         ending: Ending::Complete,
         stage: (0, Moment::ZERO),
         sent_before: 0,
+        samples_told: SamplesTold::default(),
     };
     let mut facts = LaneFacts::default();
     let mut cpu = vec![(0.0, 0.0); workers as usize];
@@ -245,6 +249,8 @@ struct Attendant<'a> {
     stage: (usize, Moment),
     /// What had been sent in the segment when that stage began.
     sent_before: u64,
+    /// Samples that the watcher has been told.
+    samples_told: SamplesTold,
 }
 
 /// What may still be used of the run's budget.
@@ -328,6 +334,7 @@ impl Attendant<'_> {
             let load = scope.spawn(move || execute(&request));
             let mut abort_at = began + ABORT_EVERY;
             let mut tick_at = began;
+            let mut samples_at = began;
             let mut over = false;
             while !over {
                 match heard.recv_timeout(TICK) {
@@ -344,6 +351,11 @@ impl Attendant<'_> {
                     tick_at = now + TICK;
                     let snapshot = self.snapshot(&tally);
                     world.watcher.tick(self.run, &snapshot);
+                }
+                if now >= samples_at && world.watcher.wants_samples() {
+                    samples_at = now + SAMPLES_EVERY;
+                    let news = self.sampler.news(&mut self.samples_told);
+                    world.watcher.samples(self.run, news);
                 }
                 self.heed_interrupt(world, &stop, now);
                 if !stop.is_stopped()

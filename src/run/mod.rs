@@ -12,6 +12,7 @@ mod external;
 
 pub use world::{Interrupt, Snapshot, Watcher, World};
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::observation::{CellResult, Ending, NotRun};
@@ -133,7 +134,7 @@ fn run_cell(
             if let (Some(bench), Ending::Complete) = (external::due(plan, run), &seen.ending) {
                 seen.external = Some(external::run(cell, bench, &target, world));
             }
-            CellResult::Measured(Box::new(seen))
+            CellResult::Measured(Arc::new(seen))
         }
         Err(error) => CellResult::NotRun(run, NotRun::NotReady(error.to_string())),
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::load::Capacity;
-use crate::observation::{CellResult, RequestRecord};
+use crate::observation::{CellResult, DeviceFacts, EngineFacts, RequestRecord, Series};
 use crate::plan::CellRun;
 use crate::server::Environment;
 use crate::units::Moment;
@@ -33,6 +33,9 @@ pub trait Watcher {
     /// A cell run begins; `position` is its place in the plan's order, from 0.
     fn cell_begins(&mut self, position: usize, run: CellRun);
 
+    /// The backend of the cell is ready: what it said about itself, and the GPUs that are watched.
+    fn cell_ready(&mut self, _: CellRun, _: &EngineFacts, _: &[DeviceFacts]) {}
+
     /// Something that a person who watches should know now.
     fn note(&mut self, text: &str);
 
@@ -41,6 +44,14 @@ pub trait Watcher {
 
     /// How things stand; about ten times a second.
     fn tick(&mut self, run: CellRun, snapshot: &Snapshot);
+
+    /// Whether samples are asked for while a cell runs; its observations have them all when it is over.
+    fn wants_samples(&self) -> bool {
+        false
+    }
+
+    /// About once a second, where they are wanted: the samples that are new.
+    fn samples(&mut self, _: CellRun, _: Vec<Series>) {}
 
     /// Once a second, with every record of the cell so far: the id of an SLO whose abort rule stops the cell.
     fn abort(

@@ -17,7 +17,7 @@ pub mod environment;
 
 pub use crate::observation::DeviceFacts;
 pub use environment::{GitFacts, HostFacts, git_facts, host_facts};
-pub use sampler::{Sampled, Sampler};
+pub use sampler::{Sampled, Sampler, SamplesTold};
 
 use crate::units::Moment;
 

@@ -47,6 +47,10 @@ struct State {
 /// A metric, and the device that it is told of.
 type Quantity = (&'static str, Option<u32>);
 
+/// How many samples of each quantity have been told while the sampling goes on.
+#[derive(Debug, Default)]
+pub struct SamplesTold(BTreeMap<Quantity, usize>);
+
 /// What has been seen so far.
 #[derive(Default)]
 struct Collected {
@@ -127,6 +131,24 @@ impl Sampler {
             _ if adds_up.contains(&metric) => Some(sum),
             count => Some(sum / count as f64),
         }
+    }
+
+    /// The samples that were not told before; `told` is how many of each quantity were.
+    pub fn news(&self, told: &mut SamplesTold) -> Vec<Series> {
+        let state = self.shared.lock();
+        let mut news = Vec::new();
+        for (&(metric, device), samples) in &state.seen.series {
+            let before = told.0.entry((metric, device)).or_default();
+            if samples.len() > *before {
+                news.push(Series {
+                    metric: metric.into(),
+                    device,
+                    samples: samples[*before..].to_vec(),
+                });
+                *before = samples.len();
+            }
+        }
+        news
     }
 
     /// Stops at once and gives what was sampled.
@@ -328,6 +350,15 @@ mod tests {
         let sampler = Sampler::start(sources, Duration::from_millis(1), Clock::start());
         other_hear.recv().unwrap();
         while hear.recv().unwrap() < 5 {}
+        let mut told = SamplesTold::default();
+        let news: Vec<f64> = (0..2)
+            .flat_map(|_| sampler.news(&mut told))
+            .flat_map(|series| series.samples)
+            .map(|(_, value)| value)
+            .collect();
+        let in_order: Vec<f64> = (1..=news.len()).map(|count| count as f64).collect();
+        assert_eq!(news, in_order, "each sample is news once");
+        assert!(news.len() >= 4);
         let sampled = sampler.stop();
         assert_eq!(sampled.sources.len(), 1, "the stuck one is left behind");
         assert_eq!(sampled.events[0].kind, "telemetry_lost");

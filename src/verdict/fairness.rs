@@ -204,7 +204,7 @@ mod tests {
             ..plan(cells.into(), &[])
         };
         let runs = [one, other].into_iter().enumerate().map(|(cell, engine)| {
-            CellResult::Measured(Box::new(Observations {
+            CellResult::Measured(std::sync::Arc::new(Observations {
                 cell,
                 engine,
                 ..seen_for(ramp(100), 10)

@@ -299,7 +299,7 @@ fn slo(cells: &[Cell], index: usize, text: &str) -> Slo {
 
 /// The outcome of a cell in a repeat.
 pub(super) fn ran(cell: usize, repeat: u32, seen: Observations) -> CellResult {
-    CellResult::Measured(Box::new(Observations {
+    CellResult::Measured(Arc::new(Observations {
         cell,
         repeat,
         ..seen

@@ -21,7 +21,7 @@ use crate::units::{Moment, format_duration, trim_float};
 type Repeats<'a> = Vec<(u32, &'a GuardTold)>;
 
 /// What has been judged of runs that are over, so that a report after each cell asks nothing twice. It belongs to one plan.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Judged {
     /// By cell, repeat and stage.
     guards: BTreeMap<(usize, u32, usize), Vec<GuardTold>>,
@@ -47,6 +47,8 @@ struct Runs<'a> {
     results: BTreeMap<(usize, u32), &'a CellResult>,
     sorted: BTreeMap<(usize, u32), OnceCell<Sorted<'a>>>,
     baseline: Option<Arc<Baseline>>,
+    /// A run goes on: a repeat that has not begun has no say.
+    unfinished: bool,
 }
 
 /// Judges every SLO and every guard. A run that is missing from `results` is inconclusive, never a pass.
@@ -56,22 +58,27 @@ pub fn judge(plan: &Plan, results: &[CellResult]) -> Vec<Verdict> {
 
 /// As [`judge()`], where `judged` holds what the same runs, or the first of them, have given before.
 pub fn judge_more(plan: &Plan, results: &[CellResult], judged: &mut Judged) -> Vec<Verdict> {
-    let runs = Runs::new(plan, results, judged.baseline.clone());
-    runs.guard(judged);
-    let mut verdicts = Vec::new();
-    for (number, slo) in plan.slos.iter().enumerate() {
-        for (instance, of) in slo.instances.iter().enumerate() {
-            verdicts.push(runs.slo((number, slo), (instance, of), judged));
-        }
-    }
-    verdicts.extend(
-        plan.skipped_slos
-            .iter()
-            .map(|(id, reason)| skipped(id, reason)),
-    );
-    verdicts.extend(runs.guard_verdicts(judged));
+    let mut verdicts = Runs::new(plan, results, judged.baseline.clone()).judge(judged);
     verdicts.extend(fairness::verdicts(plan, results));
     verdicts
+}
+
+/// As [`judge_more`] while `running`, one of `results`, goes on; `judged` learns nothing. The stage that sends is judged without
+/// guards, which half a stage breaks by nature, and only repeats that have begun have a say.
+pub fn judge_so_far(
+    plan: &Plan,
+    results: &[CellResult],
+    judged: &Judged,
+    running: &Observations,
+) -> Vec<Verdict> {
+    let mut judged = judged.clone();
+    if let Some(sends) = running.stages.last() {
+        let run = (running.cell, running.repeat, sends.stage);
+        judged.guards.insert(run, Vec::new());
+    }
+    let mut runs = Runs::new(plan, results, judged.baseline.clone());
+    runs.unfinished = true;
+    runs.judge(&mut judged)
 }
 
 /// The status of a run: what its exit code and its report say. Worst wins: failed over inconclusive over passed.
@@ -141,7 +148,22 @@ impl<'a> Runs<'a> {
                 .map(|result| (by_run(result), OnceCell::new()))
                 .collect(),
             baseline,
+            unfinished: false,
         }
+    }
+
+    fn judge(&self, judged: &mut Judged) -> Vec<Verdict> {
+        self.guard(judged);
+        let mut verdicts = Vec::new();
+        for (number, slo) in self.plan.slos.iter().enumerate() {
+            for (instance, of) in slo.instances.iter().enumerate() {
+                verdicts.push(self.slo((number, slo), (instance, of), judged));
+            }
+        }
+        let skips = self.plan.skipped_slos.iter();
+        verdicts.extend(skips.map(|(id, reason)| skipped(id, reason)));
+        verdicts.extend(self.guard_verdicts(judged));
+        verdicts
     }
 
     /// One stage of a run with its requests in order.
@@ -189,7 +211,10 @@ impl<'a> Runs<'a> {
         } else {
             self.plan.repeats.max(1)
         };
+        let has_a_say =
+            |repeat: &u32| !self.unfinished || *repeat == 0 || self.is_over(instance, *repeat);
         let told: Vec<(u32, Told)> = (0..repeats)
+            .filter(has_a_say)
             .map(|repeat| {
                 let before = judged.told.get(&(number, of, repeat));
                 let told = match before {

@@ -22,7 +22,7 @@ pub mod slice;
 pub use abort::{Progress, abort};
 pub use baseline::{Baseline, BaselineStage};
 pub use fairness::{Comparison, fairness};
-pub use judge::{Judged, judge, judge_more, status};
+pub use judge::{Judged, judge, judge_more, judge_so_far, status};
 pub use spread::Spread;
 pub use stages::stages;
 

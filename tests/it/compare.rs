@@ -114,7 +114,7 @@ impl Bench {
     fn report(&self, engine: &EngineParameters, seed: u64) -> Report {
         let seen = self.closed_loop(engine, seed);
         let measurements = scenario::verdict::stages(&self.plan.cells[0], &seen);
-        let runs = [CellResult::Measured(Box::new(seen))];
+        let runs = [CellResult::Measured(Arc::new(seen))];
         build(&Inputs {
             plan: &self.plan,
             sources: &self.sources,

@@ -7,6 +7,17 @@ use std::path::{Path, PathBuf};
 /// Each module of the crate and the modules that it may use. `cli` sees everything.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("language", &["plan", "workload", "spec", "assertion"]),
+    (
+        "live",
+        &[
+            "report",
+            "verdict",
+            "run",
+            "observation",
+            "plan",
+            "assertion",
+        ],
+    ),
     ("report", &["verdict", "observation", "plan", "assertion"]),
     ("verdict", &["observation", "plan", "assertion"]),
     (

@@ -736,7 +736,7 @@ impl Example {
             .observations
             .iter()
             .cloned()
-            .map(Box::new)
+            .map(Arc::new)
             .map(CellResult::Measured)
             .collect();
         build(&Inputs {
