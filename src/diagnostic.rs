@@ -97,6 +97,14 @@ impl Sources {
         &self.texts[id.0 as usize]
     }
 
+    /// The text that was asked for: the first one, which may name others.
+    ///
+    /// # Panics
+    /// If there is none yet.
+    pub fn main(&self) -> &SourceText {
+        &self.texts[0]
+    }
+
     /// Every text, in the order in which they were read.
     pub fn iter(&self) -> impl Iterator<Item = &SourceText> {
         self.texts.iter()

@@ -82,6 +82,13 @@ pub enum Command {
     },
     /// Show what a scenario would do: cells, stages, request counts, duration, samples for each percentile.
     Plan(PlanArgs),
+    /// Show a scenario as one file: what it extends and includes, and its profile, laid together.
+    #[command(
+        after_help = "Examples:\n  scenario show gate.yaml --origin              where each value was written\n  scenario show gate.yaml --profile smoke --resolved"
+    )]
+    Show(ShowArgs),
+    /// List what a scenario takes from outside: variables, secrets, profiles.
+    Inputs(InputsArgs),
     /// Serve the embedded simulator alone: an OpenAI-compatible engine without a GPU.
     #[command(
         after_help = "Examples:\n  scenario mock --port 8000 --preset a100-llama-3.1-8b-vllm\n  scenario mock --port 8000 --fault error-500:every=10 --fault stall:after=4"
@@ -115,15 +122,29 @@ pub enum Command {
     },
 }
 
+/// Options that say what goes into a file; shared by everything that reads one.
+#[derive(Clone, Debug, Default, Args)]
+pub struct InputOptions {
+    /// Lay a profile of the file over it.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Give a variable of the file its value: `--var peak=16`.
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub vars: Vec<String>,
+    /// Replace a value of the file: `--set run.seed=7 --set load.steady.stages=…` (YAML).
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
 /// Options that change what a file means; shared by `run`, `plan`, `check`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct FileOptions {
     /// Only cells whose id has each of these parts: `--only vllm,chat`.
     #[arg(long, value_name = "PARTS")]
     pub only: Vec<String>,
-    /// Replace a value of the file: `--set run.seed=7 --set load.steady.stages=…` (YAML).
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
+    /// What goes into the file.
+    #[command(flatten)]
+    pub inputs: InputOptions,
     /// Seed of everything random, in place of `run.seed`.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -530,6 +551,32 @@ pub struct SelfTestArgs {
     /// Write what was measured as JSON (to standard output with `-`).
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// `scenario show`.
+#[derive(Clone, Debug, Args)]
+pub struct ShowArgs {
+    /// The scenario file.
+    pub file: PathBuf,
+    /// What goes into it.
+    #[command(flatten)]
+    pub inputs: InputOptions,
+    /// Replace every expression by its value; secrets stay names.
+    #[arg(long)]
+    pub resolved: bool,
+    /// Behind each value, name the file and line where it was written.
+    #[arg(long)]
+    pub origin: bool,
+}
+
+/// `scenario inputs`.
+#[derive(Clone, Debug, Args)]
+pub struct InputsArgs {
+    /// The scenario file.
+    pub file: PathBuf,
+    /// What goes into it.
+    #[command(flatten)]
+    pub inputs: InputOptions,
 }
 
 /// `scenario init`.

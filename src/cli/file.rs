@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::args::FileOptions;
+use super::args::{FileOptions, InputOptions};
 use super::console::Console;
 use crate::diagnostic::{self, Diagnostic, Severity, Sources};
 use crate::plan::{self, Plan, PlanOptions};
@@ -59,6 +59,46 @@ pub(super) fn read(path: &Path, options: &FileOptions, aim: Aim) -> anyhow::Resu
     read_text(path, &text, options, aim)
 }
 
+/// Reads a file with all that goes into it, without planning it.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn compose(
+    sources: &mut Sources,
+    path: &Path,
+    options: &InputOptions,
+) -> anyhow::Result<spec::Reading> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(compose_text(sources, path, &text, options))
+}
+
+fn compose_text(
+    sources: &mut Sources,
+    path: &Path,
+    text: &str,
+    options: &InputOptions,
+) -> spec::Reading {
+    let inputs = spec::Inputs {
+        files: &text_of,
+        environment: &|name| std::env::var(name).ok(),
+        profile: options.profile.as_deref(),
+        vars: &options.vars,
+        sets: &options.sets,
+    };
+    spec::read(sources, path, text, &inputs)
+}
+
+/// The text of a file that a scenario names, or why it cannot be read.
+fn text_of(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => "it is not there".to_owned(),
+        std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        std::io::ErrorKind::InvalidData => "it is not UTF-8".to_owned(),
+        _ => error.to_string(),
+    })
+}
+
 /// As [`read`], of a text that is at hand.
 pub(super) fn read_text(
     path: &Path,
@@ -71,7 +111,9 @@ pub(super) fn read_text(
         spec,
         draft,
         mut diagnostics,
-    } = spec::read(&mut sources, path, text, &options.sets);
+        provenance,
+        ..
+    } = compose_text(&mut sources, path, text, &options.inputs);
     let library = Library::of_environment(|name| std::env::var(name).ok());
     let asked = PlanOptions {
         only: options.only.clone(),
@@ -90,6 +132,7 @@ pub(super) fn read_text(
         if let Some(draft) = draft {
             diagnostics.extend(plan::mistakes(&draft, &sources, &asked));
         }
+        provenance.explain(&mut diagnostics);
         return Ok(Read {
             sources,
             plan: None,
@@ -106,6 +149,7 @@ pub(super) fn read_text(
             None
         }
     };
+    provenance.explain(&mut diagnostics);
     let wrong = diagnostics
         .iter()
         .any(|diagnostic| diagnostic.severity == Severity::Error);

@@ -18,6 +18,8 @@ mod quick;
 mod check;
 mod explain;
 mod plan;
+mod show;
+mod inputs;
 mod mock;
 mod gpu;
 mod live;
@@ -71,6 +73,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::check(&args, &console),
         Command::Explain { code } => explain::explain(code.as_deref(), &console),
         Command::Plan(args) => plan::plan(&args, &console),
+        Command::Show(args) => show::show(&args, &console),
+        Command::Inputs(args) => inputs::inputs(&args, &console),
         Command::Mock(args) => mock::mock(&args, &console),
         Command::Gpu(args) => gpu::gpu(&args, &console),
         Command::Selftest(args) => selftest::selftest(&args, &console),

@@ -55,6 +55,16 @@ macro_rules! pages {
 /// A line for each file of `docs/diagnostics`.
 #[rustfmt::skip]
 const PAGES: &[(&str, &str)] = pages![
+    "S100",
+    "S101",
+    "S102",
+    "S103",
+    "S104",
+    "S105",
+    "S106",
+    "S107",
+    "S108",
+    "S109",
     "L003",
     "L010",
     "L030",

@@ -10,7 +10,7 @@ use super::{
 use crate::diagnostic::{Diagnostic, Sources, Spanned, did_you_mean};
 use crate::spec::{
     self, BackendSpec, EngineMetricsSpec, Entry, GpusSpec, HeaderSpec, Id, Interface, ModelSpec,
-    Proxy, ScenarioSpec,
+    Proxy, ScenarioSpec, SecretSpec,
 };
 use crate::workload::{Tokenizer, WorkloadError};
 
@@ -347,23 +347,31 @@ fn check_preset(preset: &Spanned<String>, found: &mut Vec<Diagnostic>) {
 
 fn headers(spec: &BackendSpec) -> Vec<(String, HeaderValue)> {
     let bearer = spec.auth.iter().map(|auth| {
-        let value = HeaderValue::Environment {
-            prefix: "Bearer ",
-            name: auth.bearer.env.value.clone(),
-        };
+        let value = from_environment("Bearer ", &auth.bearer);
         ("Authorization".to_owned(), value)
     });
     let written = spec.headers.iter().flatten().map(|header| {
         let value = match &header.value {
             HeaderSpec::Literal(text) => HeaderValue::Literal(text.value.clone()),
-            HeaderSpec::Environment(secret) => HeaderValue::Environment {
-                prefix: "",
-                name: secret.env.value.clone(),
-            },
+            HeaderSpec::Environment(secret) => from_environment("", secret),
         };
         (header.key.value.clone(), value)
     });
     bearer.chain(written).collect()
+}
+
+/// The value of an environment variable, with what stands around it.
+pub(super) fn from_environment(before: &str, secret: &SecretSpec) -> HeaderValue {
+    let text = |text: &Option<Spanned<String>>| {
+        text.as_ref()
+            .map_or("", |text| text.value.as_str())
+            .to_owned()
+    };
+    HeaderValue::Environment {
+        prefix: before.to_owned() + &text(&secret.prefix),
+        name: secret.env.value.clone(),
+        suffix: text(&secret.suffix),
+    }
 }
 
 fn tls(spec: &BackendSpec, sources: &Sources) -> Tls {

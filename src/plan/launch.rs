@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::backends::from_environment;
 use super::{Api, BackendKind, HeaderValue, Model, OfflineMode};
 use crate::diagnostic::{Diagnostic, Sources, Spanned};
 use crate::spec::{
@@ -448,7 +449,7 @@ impl Started<'_> {
         let written = self.spec.env.iter().flatten().map(|variable| {
             let value = match &variable.value {
                 HeaderSpec::Literal(text) => filled(&text.value),
-                HeaderSpec::Environment(secret) => taken_from(&secret.env.value),
+                HeaderSpec::Environment(secret) => from_environment("", secret),
             };
             (variable.key.value.clone(), value)
         });
@@ -547,7 +548,7 @@ impl Started<'_> {
             .flatten()
             .filter_map(|variable| match &variable.value {
                 HeaderSpec::Environment(secret) if secret.env.value != variable.key.value => {
-                    Some((variable.key.value.clone(), taken_from(&secret.env.value)))
+                    Some((variable.key.value.clone(), from_environment("", secret)))
                 }
                 HeaderSpec::Environment(_) | HeaderSpec::Literal(_) => None,
             });
@@ -685,13 +686,6 @@ impl Started<'_> {
         word.replace(HOST, host)
             .replace(MODEL, model.unwrap_or(MODEL))
             .replace(PORT, port)
-    }
-}
-
-fn taken_from(variable: &str) -> HeaderValue {
-    HeaderValue::Environment {
-        prefix: "",
-        name: variable.to_owned(),
     }
 }
 

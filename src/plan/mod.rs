@@ -307,12 +307,14 @@ impl Api {
 pub enum HeaderValue {
     /// A literal that is no secret.
     Literal(String),
-    /// `prefix` and the value of an environment variable, like `Bearer ` and `TOKEN`.
+    /// The value of an environment variable between two texts, like `Bearer ` before `TOKEN`.
     Environment {
         /// What stands before the value.
-        prefix: &'static str,
+        prefix: String,
         /// The variable's name.
         name: String,
+        /// What stands behind the value.
+        suffix: String,
     },
 }
 

@@ -227,7 +227,7 @@ impl<'a> Resolver<'a> {
     ) -> Plan {
         let spec = self.spec;
         let run = spec.run.as_ref();
-        let path = &self.sources.get(spec.version.span.source).path;
+        let path = &self.sources.main().path;
         let stem = path
             .file_stem()
             .map(|stem| stem.to_string_lossy().into_owned());

@@ -64,12 +64,19 @@ impl Launched {
         for (variable, value) in &launch.env {
             let value = match value {
                 HeaderValue::Literal(text) => filled(text),
-                HeaderValue::Environment { name, .. } => environment(name).ok_or_else(|| {
-                    NotReady(format!(
-                        "backend `{}` needs the environment variable `{name}`, which is not set",
-                        backend.id
-                    ))
-                })?,
+                HeaderValue::Environment {
+                    prefix,
+                    name,
+                    suffix,
+                } => {
+                    let value = environment(name).ok_or_else(|| {
+                        NotReady(format!(
+                            "backend `{}` needs the environment variable `{name}`, which is not set",
+                            backend.id
+                        ))
+                    })?;
+                    format!("{prefix}{value}{suffix}")
+                }
             };
             env.push((variable.clone(), value));
         }

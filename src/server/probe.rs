@@ -430,10 +430,11 @@ fn headers(backend: &Backend, environment: Environment<'_>) -> Result<HeaderMap,
             HeaderValue::Environment {
                 prefix,
                 name: variable,
+                suffix,
             } => {
                 let value = environment(variable)
                     .ok_or_else(|| NotReady(format!("backend `{}` needs the environment variable `{variable}`, which is not set", backend.id)))?;
-                format!("{prefix}{value}")
+                format!("{prefix}{value}{suffix}")
             }
         };
         let name: HeaderName = name

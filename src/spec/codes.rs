@@ -1,7 +1,7 @@
 //! Every stable code of a diagnostic, with its explanation in a line. A code is never used again for another thing.
 
 /// Code and explanation, in order: `S` is an error, `L` a lint. S001–S009 are about the text, S010–S029 about values; S030–S043
-/// belong to assertions and S044–S099 to the plan, which keep their own tables.
+/// belong to assertions and S044–S099 to the plan, which keep their own tables; S100–S119 are about files, profiles and expressions.
 pub const CODES: &[(&str, &str)] = &[
     ("S001", "the text is not valid YAML"),
     ("S002", "a tab is used where YAML wants spaces"),
@@ -46,6 +46,22 @@ pub const CODES: &[(&str, &str)] = &[
     ("S026", "a condition that cannot be read"),
     ("S027", "a value of `--set` that has no place in the file"),
     ("S044", "a stage that the load does not have"),
+    ("S100", "a file that another one names cannot be read"),
+    (
+        "S101",
+        "files name each other in a circle, or in too long a chain",
+    ),
+    ("S102", "a library adds an entry that is there already"),
+    ("S103", "a library says more than entries"),
+    ("S104", "`null` takes away what is not there"),
+    (
+        "S105",
+        "a profile that is not there, inherits in a circle, or says what is read before it",
+    ),
+    ("S106", "an expression that cannot be read"),
+    ("S107", "an expression that cannot be computed"),
+    ("S108", "a variable or a secret where it cannot be used"),
+    ("S109", "a variable without a value"),
     (
         "L010",
         "a word that other readers of YAML take for something else",

@@ -214,18 +214,9 @@ impl Problems {
         }
     }
 
-    /// The text that a node must be. A text with `${{ … }}` in it is refused: expressions are not evaluated yet.
+    /// The text that a node must be.
     pub(super) fn text<'n>(&mut self, what: &str, node: &'n Node) -> Option<&'n str> {
         match &node.content {
-            Content::Scalar { text, .. } if text.contains("${{") => {
-                self.error(
-                    "S019",
-                    "`${{ … }}` is not supported yet",
-                    node.span,
-                    "write the value itself",
-                );
-                None
-            }
             Content::Scalar { text, .. } if !node.is_null() => Some(text),
             Content::Scalar { .. } | Content::List(_) | Content::Map(_) => {
                 self.expected(what, node);
@@ -413,7 +404,7 @@ impl Problems {
 }
 
 /// The assertion that a comma in a flow map has cut off, if the entry at `index` is what was left over.
-fn cut_value(map: &Map, index: usize) -> Option<&Node> {
+pub(super) fn cut_value(map: &Map, index: usize) -> Option<&Node> {
     let (_, node) = map.entries.get(index)?;
     let (_, before) = map.entries.get(index.checked_sub(1)?)?;
     let empty = node.is_null() && node.span.start == node.span.end;

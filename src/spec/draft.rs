@@ -92,6 +92,7 @@ fn without(node: &Rc<Node>, wrong: &HashSet<Span>) -> Option<Rc<Node>> {
             Content::Map(Map {
                 entries: entries.collect(),
                 flow: map.flow,
+                removed: Vec::new(),
             })
         }
     };

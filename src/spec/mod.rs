@@ -1,11 +1,18 @@
 //! Text becomes a typed scenario: what was written, every value with its place, nothing defaulted.
 //!
-//! In: the text of a scenario file. Out: a [`ScenarioSpec`], or every mistake of the file at once as [`Diagnostic`]s.
+//! In: the text of a scenario file, and a way to read those that it names. Out: a [`ScenarioSpec`], or every mistake of the files at
+//! once as [`Diagnostic`]s. Between: files are composed, then expressions take the places of scalars, then types read themselves.
 //! Promised: no text makes it panic, and a spec that comes out has no mistake that can be seen without the other stages.
 
-// The text as a tree, then the types that read themselves from it.
+// The text as a tree, of one file or of several.
 mod tree;
+mod compose;
 mod set;
+mod provenance;
+// What stands in `${{ … }}`.
+mod vars;
+mod expression;
+// The types that read themselves from the tree.
 mod draft;
 mod types;
 mod values;
@@ -17,15 +24,22 @@ mod decode;
 mod schema;
 mod macros;
 mod codes;
+// What is composed, to be shown.
+mod show;
+mod composition;
 
 use std::collections::HashSet;
 use std::path::Path;
 
 pub use codes::{CODES, explain};
+pub use composition::{Composition, Input, InputKind};
 pub use draft::Draft;
+pub use provenance::Provenance;
 pub use schema::schema;
+pub use show::View;
 pub use types::*;
 pub use values::*;
+pub use vars::{SecretDeclaration, VarName, VarOrigin, VarSpec, VarType};
 
 use crate::diagnostic::{Diagnostic, Severity, Sources};
 use decode::{Decode, Problems};
@@ -50,10 +64,42 @@ pub fn parse_with(
     text: &str,
     sets: &[String],
 ) -> (Option<ScenarioSpec>, Vec<Diagnostic>) {
+    let inputs = Inputs {
+        sets,
+        ..Inputs::default()
+    };
     let Reading {
         spec, diagnostics, ..
-    } = read(sources, path, text, sets);
+    } = read(sources, path, text, &inputs);
     (spec, diagnostics)
+}
+
+/// What goes into a scenario besides its file.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// Reads a file that another one names; `Err` with the reason why it cannot.
+    pub files: &'a dyn Fn(&Path) -> Result<String, String>,
+    /// The environment, for variables.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// The profile that is asked for.
+    pub profile: Option<&'a str>,
+    /// Values of variables: each is `NAME=VALUE`.
+    pub vars: &'a [String],
+    /// Values that are replaced: each is `KEY=VALUE`.
+    pub sets: &'a [String],
+}
+
+impl Default for Inputs<'_> {
+    /// The file alone: no other files, an empty environment.
+    fn default() -> Self {
+        Inputs {
+            files: &|_| Err("only this file is read here".to_owned()),
+            environment: &|_| None,
+            profile: None,
+            vars: &[],
+            sets: &[],
+        }
+    }
 }
 
 /// What came of a scenario file.
@@ -65,41 +111,81 @@ pub struct Reading {
     pub draft: Option<Draft>,
     /// Errors and warnings in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
+    /// Where values come from, to explain what later stages find.
+    pub provenance: Provenance,
+    /// The composed scenario, unless a file of it could not be read.
+    pub composition: Option<Composition>,
 }
 
-/// As [`parse_with`], with a draft of a file that has mistakes.
-pub fn read(sources: &mut Sources, path: &Path, text: &str, sets: &[String]) -> Reading {
+/// As [`parse`], with all that goes into it, and with a draft of a file that has mistakes.
+pub fn read(sources: &mut Sources, path: &Path, text: &str, inputs: &Inputs<'_>) -> Reading {
     let source = sources.add(path, text);
     let (root, mut problems) = tree::parse(source, text);
-    let Some(mut root) = root else {
-        return Reading {
+    let mut provenance = Provenance::default();
+    let stop = |mut problems: Vec<Diagnostic>, provenance: Provenance| {
+        settle(&mut problems);
+        provenance.explain(&mut problems);
+        Reading {
             diagnostics: problems,
+            provenance,
             ..Reading::default()
-        };
+        }
     };
-    for argument in sets {
+    let Some(root) = root else {
+        return stop(problems, provenance);
+    };
+    if let Some(too_old) = required_version(&root) {
+        return stop(vec![too_old], provenance);
+    }
+    let composed = compose::compose(&root, inputs, sources, &mut provenance, &mut problems);
+    let composed = match composed {
+        Ok(composed) => composed,
+        Err(compose::Broken::TooOld(too_old)) => return stop(vec![*too_old], provenance),
+        Err(compose::Broken::Unread) => return stop(problems, provenance),
+    };
+    let mut root = composed.root;
+    for argument in inputs.sets {
         match set::apply(&root, argument, sources) {
             Ok(changed) => root = changed,
             Err(wrong) => problems.extend(wrong),
         }
     }
-    if let Some(too_old) = required_version(&root) {
-        return Reading {
-            diagnostics: vec![too_old],
-            ..Reading::default()
-        };
-    }
+    let variables = vars::variables(&root, inputs, sources, &mut problems);
+    let secrets = vars::secrets(&root);
+    let scope = expression::Scope {
+        variables: &variables,
+        secrets: &secrets,
+        keep_secrets: false,
+    };
+    let evaluated = expression::evaluate(&root, &scope, sources, &mut provenance, &mut problems);
+    let composition = Composition {
+        root,
+        profiles: composed.profiles,
+        variables,
+        secrets,
+    };
+    let (root, broken) = (evaluated.root, evaluated.broken);
     let mut decoding = Problems::default();
     let spec = ScenarioSpec::decode(&root, &mut decoding);
+    // Where an expression has no value, its source is read in its place: nothing more can be said of it.
+    let unread = |problem: &Diagnostic| {
+        let place = problem.primary.as_ref().map(|label| label.span);
+        place.is_some_and(|place| broken.contains(&place))
+    };
+    decoding.list.retain(|problem| !unread(problem));
     problems.extend(decoding.list);
     settle(&mut problems);
     let wrong = problems
         .iter()
         .any(|problem| problem.severity == Severity::Error);
+    let draft = wrong.then(|| draft::draft(&root, &problems)).flatten();
+    provenance.explain(&mut problems);
     Reading {
         spec: spec.filter(|_| !wrong),
-        draft: wrong.then(|| draft::draft(&root, &problems)).flatten(),
+        draft,
         diagnostics: problems,
+        provenance,
+        composition: Some(composition),
     }
 }
 

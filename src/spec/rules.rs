@@ -129,7 +129,7 @@ fn no_secrets_in(variables: Option<&Table<HeaderSpec>>, problems: &mut Problems)
 
 /// Notes a secret that stands in the file. The renderer hides what the span covers.
 pub(super) fn literal_secret(what: &str, span: Span, problems: &mut Problems) {
-    let message = format!("`{what}` is a secret and does not belong in a file");
+    let message = format!("`{what}` holds a secret, which does not belong in a file");
     problems.error("S020", message, span, "");
     problems.advise("put it in an environment variable and write `{ env: NAME_OF_THE_VARIABLE }`");
 }

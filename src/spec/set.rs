@@ -63,12 +63,12 @@ fn put(node: &Rc<Node>, path: &[Key], value: &Rc<Node>) -> Result<Rc<Node>, Box<
                     entries.remove(at);
                 }
                 Some(at) => entries[at].1 = put(&entries[at].1, rest, value)?,
+                None if value.is_null() && map.removed.iter().any(|gone| gone.text == key.text) => {
+                }
                 None if value.is_null() => return Err(no_place(key, "nothing to take away")),
                 None => entries.push((key.clone(), fresh(rest, value))),
             }
-            let flow = map.flow;
-            let content = Content::Map(Map { entries, flow });
-            Ok(Rc::new(Node::new(node.span, content)))
+            Ok(node.with_entries(entries))
         }
         Content::Scalar { .. } => Err(no_place(
             key,
@@ -83,7 +83,7 @@ fn fresh(path: &[Key], value: &Rc<Node>) -> Rc<Node> {
         let entries = vec![(key.clone(), inner)];
         let content = Content::Map(Map {
             entries,
-            flow: false,
+            ..Map::default()
         });
         Rc::new(Node::new(key.span, content))
     })

@@ -10,7 +10,7 @@ use crate::diagnostic::{Diagnostic, SourceId, Span};
 /// How deeply maps and lists may nest.
 pub(super) const DEPTH_LIMIT: usize = 64;
 /// How many nodes a file may stand for, aliases counted as what they stand for.
-const NODE_LIMIT: usize = 200_000;
+pub(super) const NODE_LIMIT: usize = 200_000;
 
 /// A value and its place.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Node {
     pub(super) span: Span,
     pub(super) content: Content,
     /// How many nodes it stands for.
-    weight: usize,
+    pub(super) weight: usize,
 }
 
 /// What a node holds.
@@ -36,6 +36,8 @@ pub(super) struct Map {
     pub(super) entries: Vec<(Key, Rc<Node>)>,
     /// Written as `{ … }`.
     pub(super) flow: bool,
+    /// Entries that files above have taken away.
+    pub(super) removed: Vec<Key>,
 }
 
 /// A key and its place.
@@ -76,9 +78,35 @@ impl Node {
         };
         let map = Map {
             entries: vec![(key, node.clone())],
-            flow: false,
+            ..Map::default()
         };
         Node::new(node.span, Content::Map(map))
+    }
+
+    /// The map that it is, if it is one.
+    pub(super) fn as_map(&self) -> Option<&Map> {
+        match &self.content {
+            Content::Map(map) => Some(map),
+            Content::Scalar { .. } | Content::List(_) => None,
+        }
+    }
+
+    /// Its entries; none if it is no map.
+    pub(super) fn entries(&self) -> &[(Key, Rc<Node>)] {
+        self.as_map().map_or(&[], |map| &map.entries)
+    }
+
+    /// The map with other entries.
+    pub(super) fn with_entries(&self, entries: Vec<(Key, Rc<Node>)>) -> Rc<Node> {
+        let (flow, removed) = self
+            .as_map()
+            .map_or((false, Vec::new()), |map| (map.flow, map.removed.clone()));
+        let content = Content::Map(Map {
+            entries,
+            flow,
+            removed,
+        });
+        Rc::new(Node::new(self.span, content))
     }
 
     /// Whether it is `null`, `~` or nothing at all.
@@ -303,7 +331,11 @@ impl Builder<'_> {
                     span = first.span;
                 }
                 self.merge(&mut entries, &mut seen, merged);
-                Content::Map(Map { entries, flow })
+                Content::Map(Map {
+                    entries,
+                    flow,
+                    ..Map::default()
+                })
             }
         };
         self.add(Node::new(span, content), open.anchor)

@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::macros::{record, words};
 use super::rules;
 use super::values::{
-    Entries, Id, JsonMap, JsonValue, NotYet, OneOrMany, SloKey, Table, Url, VersionNumber,
-    VersionRange,
+    Entries, Files, Id, JsonMap, JsonValue, NotYet, OneOrMany, Profiles, SloKey, Table, Url,
+    VersionNumber, VersionRange,
 };
+use super::vars::{SecretDeclaration, VarName, VarSpec};
 use crate::diagnostic::{Span, Spanned};
 use crate::units::{Rate, Share};
 
@@ -65,16 +66,16 @@ record! {
         pub metrics: Option<MetricsSpec>,
         /// Prices, for cost metrics.
         pub cost: Option<CostSpec>,
-        /// A file that this one inherits from.
-        pub extends: Option<NotYet>,
-        /// Files whose entries are added to this one.
-        pub include: Option<NotYet>,
-        /// Variables.
-        pub vars: Option<NotYet>,
-        /// Secrets.
-        pub secrets: Option<NotYet>,
-        /// Overlays that are chosen on the command line.
-        pub profiles: Option<NotYet>,
+        /// Files that this one inherits from, relative to it: later ones win, this one wins over all.
+        pub extends: Option<Files>,
+        /// Libraries, relative to this file: each adds entries to registries, SLOs, variables and secrets.
+        pub include: Option<Files>,
+        /// Variables, for expressions like `${{ vars.peak }}`. Short form: `peak: 16`.
+        pub vars: Option<Entries<VarSpec, VarName>>,
+        /// Secrets, for `${{ secrets.token }}` in `auth` and `headers`: `{ env: NAME }`.
+        pub secrets: Option<Entries<SecretDeclaration, VarName>>,
+        /// Overlays by name, for `--profile`: each changes what it names, `null` takes an entry away.
+        pub profiles: Option<Profiles>,
     }
 }
 
@@ -246,6 +247,10 @@ pub struct AuthSpec {
 pub struct SecretSpec {
     /// The environment variable that holds it.
     pub env: Spanned<String>,
+    /// What stands before it.
+    pub prefix: Option<Spanned<String>>,
+    /// What stands behind it.
+    pub suffix: Option<Spanned<String>>,
 }
 
 /// The value of a header.

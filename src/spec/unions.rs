@@ -84,34 +84,54 @@ impl Decode for SecretSpec {
             literal_secret("bearer", node.span, problems);
             return None;
         }
-        let (_, map) = chosen("`{ env: NAME }`", &["env"], node, problems)?;
-        let env: Spanned<String> = problems.field(map, node.span, "env")?;
-        let legal = env
-            .value
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_')
-            && !env.value.starts_with(|c: char| c.is_ascii_digit());
-        if !legal {
-            // What is no name of a variable may well be the secret itself, so it is hidden, too.
-            problems.error("S020", "`env` takes the name of a variable", env.span, "");
-            problems.advise("a name has letters, digits and `_`, and no digit first");
-            return None;
-        }
-        Some(SecretSpec { env })
+        let map = problems.map("`{ env: NAME }`", node)?;
+        problems.known_keys(map, &["env", "prefix", "suffix"], false);
+        let env: Option<Spanned<String>> = problems.field(map, node.span, "env");
+        let prefix: Option<Option<Spanned<String>>> = problems.field(map, node.span, "prefix");
+        let suffix: Option<Option<Spanned<String>>> = problems.field(map, node.span, "suffix");
+        let env = env.filter(|env| environment_name(env, problems))?;
+        Some(SecretSpec {
+            env,
+            prefix: prefix?,
+            suffix: suffix?,
+        })
     }
 
     fn schema(definitions: &mut Definitions) -> Value {
-        definitions.define(Some("Secret"), |_| {
+        definitions.define(Some("Secret"), |definitions| {
             let mut object = ObjectSchema::default();
             let name =
                 json!({ "type": ["string", "boolean"], "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" });
             object.property("env", "The environment variable that holds it.", true, name);
+            let text = String::schema(definitions);
+            object.property(
+                "prefix",
+                "What stands before it, like `Token `.",
+                false,
+                text.clone(),
+            );
+            object.property("suffix", "What stands behind it.", false, text);
             described(
                 object.finish(),
                 "Where a secret comes from; the value itself is never in a file.",
             )
         })
     }
+}
+
+/// Whether a text is the name of an environment variable; notes it if not.
+pub(super) fn environment_name(env: &Spanned<String>, problems: &mut Problems) -> bool {
+    let legal = env
+        .value
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !env.value.starts_with(|c: char| c.is_ascii_digit());
+    if !legal {
+        // What is no name of a variable may well be the secret itself, so it is hidden, too.
+        problems.error("S020", "`env` takes the name of a variable", env.span, "");
+        problems.advise("a name has letters, digits and `_`, and no digit first");
+    }
+    legal
 }
 
 impl Decode for HeaderSpec {

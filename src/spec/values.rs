@@ -78,6 +78,14 @@ enum VersionComparison {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotYet;
 
+/// Names of other files. Composition has read them before a spec is read, so a spec has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Files;
+
+/// Overlays of a scenario. Composition has read them before a spec is read, so a spec has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profiles;
+
 /// A value, or a list of at least one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OneOrMany<T>(pub Vec<T>);
@@ -333,6 +341,27 @@ impl Decode for Url {
             json!({ "type": "string", "pattern": "^https?://[^/?#@\\s]+([/?#]\\S*)?$", "examples": ["http://localhost:8000"] })
         })
     }
+}
+
+macro_rules! composed {
+    ($($name:ident: $schema:expr;)*) => {$(
+        impl Decode for $name {
+            fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
+                let message = "files and profiles are chosen before values are replaced";
+                problems.error("S027", message, node.span, "");
+                None
+            }
+
+            fn schema(definitions: &mut Definitions) -> Value {
+                $schema(definitions)
+            }
+        }
+    )*};
+}
+
+composed! {
+    Files: OneOrMany::<String>::schema;
+    Profiles: |_: &mut Definitions| json!({ "type": "object" });
 }
 
 impl Decode for VersionNumber {

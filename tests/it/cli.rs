@@ -9,9 +9,26 @@ use snapbox::data::DataFormat;
 
 use crate::tool::{self, Desk, Doorbell, Mock, on_the_simulator};
 
-const COMMANDS: [&str; 16] = [
-    "run", "quick", "report", "plot", "compare", "baseline", "check", "explain", "plan", "mock",
-    "gpu", "selftest", "schema", "init", "list", "help",
+#[rustfmt::skip]
+const COMMANDS: &[&str] = &[
+    "run",
+    "quick",
+    "report",
+    "plot",
+    "compare",
+    "baseline",
+    "check",
+    "explain",
+    "plan",
+    "inputs",
+    "show",
+    "mock",
+    "gpu",
+    "selftest",
+    "schema",
+    "init",
+    "list",
+    "help",
 ];
 
 /// Compares with a golden, which `SNAPSHOTS=overwrite` writes.

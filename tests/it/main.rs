@@ -29,3 +29,4 @@ mod readme;
 mod saved;
 mod ranking;
 mod compare;
+mod compose;

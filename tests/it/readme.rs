@@ -22,7 +22,7 @@ fn every_scenario_in_the_readme_checks() {
     let desk = Desk::new();
     // Paths in the README start where it is.
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for folder in ["datasets", "fixtures"] {
+    for folder in ["datasets", "fixtures", "scenarios"] {
         std::os::unix::fs::symlink(root.join(folder), desk.path(folder)).unwrap();
     }
     let readme = document("README.md");

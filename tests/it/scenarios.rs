@@ -168,3 +168,54 @@ fn launched_engines_runs_to_a_verdict() {
         &["--set", levels, "--set", "run.cooldown=0s"],
     );
 }
+
+const TEAM: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/scenarios/teams/search/a100-llama.yaml"
+);
+
+/// A team's file of a few lines on a base with a library: it resolves, plans and runs.
+#[test]
+fn a_teams_file_runs_to_a_verdict() {
+    let desk = Desk::new();
+    let planned = desk.tool(&["plan", TEAM]).with_code(0).out;
+    assert!(planned.contains("P95 TTFT < 350ms"), "{planned}");
+    assert!(planned.contains("vllm/llama8b/rag/steady"), "{planned}");
+    assert!(!planned.contains("llama8b/chat"), "{planned}");
+    let more = ["--profile", "smoke"];
+    ends_with_a_verdict("teams/search/a100-llama.yaml", &more);
+}
+
+#[test]
+fn the_origin_of_every_value_is_file_and_line() {
+    let shown = Desk::new()
+        .tool(&["show", TEAM, "--profile", "smoke", "--origin"])
+        .with_code(0)
+        .out;
+    let lines: Vec<&str> = shown.lines().collect();
+    for line in &lines {
+        let value = !line.trim_end().ends_with(':');
+        assert_eq!(value, line.contains("  # "), "{line}");
+        let origin = line.split_once("  # ").map(|(_, origin)| origin);
+        if let Some(origin) = origin {
+            let first = origin.split(", ").next().unwrap();
+            let (path, number) = first.rsplit_once(':').unwrap();
+            let text = std::fs::read_to_string(path).unwrap();
+            let written = text.lines().nth(number.parse::<usize>().unwrap() - 1);
+            let value = line.split("  # ").next().unwrap().trim();
+            let value = value.trim_start_matches("- ");
+            let value = value.split_once(": ").map_or(value, |(_, value)| value);
+            let bare = value.trim_matches(['\'', '"']);
+            assert!(written.unwrap().contains(bare), "{line}: {written:?}");
+        }
+    }
+    let of = |value: &str| {
+        let found = lines
+            .iter()
+            .find(|line| line.trim_start().starts_with(value));
+        found.unwrap().rsplit('/').next().unwrap().to_owned()
+    };
+    assert!(shown.contains("owner: search  # "));
+    assert_eq!(of("ttft: "), "a100-llama.yaml:4");
+    assert!(of("median: ").starts_with("prompts.yaml:"));
+}

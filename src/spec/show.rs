@@ -1,0 +1,130 @@
+//! A composed scenario as one YAML text, with where each value was written.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use super::provenance::Provenance;
+use super::tree::{Content, Node};
+use crate::diagnostic::{Sources, Span};
+
+/// How a scenario is shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct View<'a> {
+    /// Behind each value, the file and line where it was written.
+    pub origin: Option<(&'a Sources, &'a Provenance)>,
+}
+
+/// What of the tree is no expression, though it looks like one.
+pub(super) enum Expressions<'k> {
+    /// Every scalar is as it was written.
+    Written,
+    /// Expressions were replaced, but at these places.
+    Replaced(&'k HashSet<Span>),
+}
+
+/// The tree as YAML in block style: read again, it is the same tree.
+pub(super) fn yaml(root: &Node, expressions: &Expressions<'_>, view: View<'_>) -> String {
+    let mut writer = Writer {
+        text: String::new(),
+        expressions,
+        view,
+    };
+    match &root.content {
+        Content::Map(map) if !map.entries.is_empty() => writer.entries(root, 0),
+        Content::List(items) if !items.is_empty() => writer.items(items, 0),
+        _ => writer.leaf(root),
+    }
+    writer.text
+}
+
+struct Writer<'a> {
+    text: String,
+    expressions: &'a Expressions<'a>,
+    view: View<'a>,
+}
+
+impl Writer<'_> {
+    fn entries(&mut self, node: &Node, depth: usize) {
+        for (index, (key, node)) in node.entries().iter().enumerate() {
+            if index > 0 || !self.text.ends_with("- ") {
+                self.indent(depth);
+            }
+            self.text.push_str(&quoted(&key.text, false));
+            self.text.push(':');
+            match &node.content {
+                Content::Map(map) if !map.entries.is_empty() => {
+                    self.text.push('\n');
+                    self.entries(node, depth + 1);
+                }
+                Content::List(items) if !items.is_empty() => {
+                    self.text.push('\n');
+                    self.items(items, depth + 1);
+                }
+                _ => {
+                    self.text.push(' ');
+                    self.leaf(node);
+                }
+            }
+        }
+    }
+
+    fn items(&mut self, items: &[Rc<Node>], depth: usize) {
+        for (index, node) in items.iter().enumerate() {
+            if index > 0 || !self.text.ends_with("- ") {
+                self.indent(depth);
+            }
+            self.text.push_str("- ");
+            match &node.content {
+                Content::Map(map) if !map.entries.is_empty() => self.entries(node, depth + 1),
+                Content::List(items) if !items.is_empty() => self.items(items, depth + 1),
+                _ => self.leaf(node),
+            }
+        }
+    }
+
+    fn indent(&mut self, depth: usize) {
+        self.text.push_str(&"  ".repeat(depth));
+    }
+
+    fn leaf(&mut self, node: &Node) {
+        match &node.content {
+            Content::Map(_) => self.text.push_str("{}"),
+            Content::List(_) => self.text.push_str("[]"),
+            Content::Scalar { text, plain } => {
+                let escaped = match self.expressions {
+                    Expressions::Replaced(kept) if !kept.contains(&node.span) => {
+                        text.replace("${{", "${{ '${{' }}")
+                    }
+                    Expressions::Replaced(_) | Expressions::Written => text.clone(),
+                };
+                self.text.push_str(&quoted(&escaped, *plain));
+            }
+        }
+        if let Some((sources, provenance)) = self.view.origin {
+            let at = |span: Span| {
+                let location = sources.locate(span);
+                format!("{}:{}", location.path.display(), location.line)
+            };
+            self.text.push_str(&format!("  # {}", at(node.span)));
+            for (name, from) in provenance.made_from(node.span) {
+                self.text.push_str(&format!(", {name} from {}", at(from)));
+            }
+        }
+        self.text.push('\n');
+    }
+}
+
+/// A text as a scalar on one line. A plain one stays as it is; another one is quoted where it would be read as something else.
+fn quoted(text: &str, plain: bool) -> String {
+    if plain && !text.contains(['\n', '\r']) {
+        return text.to_owned();
+    }
+    let written = serde_yaml::to_string(text).unwrap_or_default();
+    let written = written.trim_end_matches('\n');
+    if written.contains('\n') || written.is_empty() {
+        // JSON's texts are texts of YAML, too.
+        serde_json::Value::from(text).to_string()
+    } else {
+        written.to_owned()
+    }
+}

@@ -1,0 +1,256 @@
+//! Several files in, one scenario out: each fixture is a text with files in it, and what comes of the first of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use scenario::diagnostic::{self, Sources};
+use scenario::spec::{self, Inputs, Reading, View};
+
+/// Files in one text: each begins with `=== NAME`; a first line `$ …` has options of the command line.
+struct Story {
+    options: Vec<String>,
+    files: Vec<(PathBuf, String)>,
+}
+
+impl Story {
+    fn read(path: &Path) -> Story {
+        Story::of(&fs::read_to_string(path).unwrap())
+    }
+
+    fn of(text: &str) -> Story {
+        let mut story = Story {
+            options: Vec::new(),
+            files: Vec::new(),
+        };
+        for line in text.lines() {
+            if let Some(options) = line.strip_prefix("$ ") {
+                story.options = options.split(' ').map(str::to_owned).collect();
+            } else if let Some(name) = line.strip_prefix("=== ") {
+                story.files.push((name.into(), String::new()));
+            } else {
+                let (_, text) = story.files.last_mut().unwrap();
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        story
+    }
+
+    /// The values of an option.
+    fn option(&self, name: &str) -> Vec<String> {
+        let pairs = self.options.chunks(2);
+        let values = pairs.filter(|pair| pair[0] == name);
+        values.map(|pair| pair[1].clone()).collect()
+    }
+
+    fn compose(&self, environment: &BTreeMap<&str, &str>) -> (Reading, Sources) {
+        let files = |path: &Path| {
+            let found = self.files.iter().find(|(name, _)| name == path);
+            let text = found.map(|(_, text)| text.clone());
+            text.ok_or_else(|| "it is not there".to_owned())
+        };
+        let profiles = self.option("--profile");
+        let inputs = Inputs {
+            files: &files,
+            environment: &|name| environment.get(name).map(|value| (*value).to_owned()),
+            profile: profiles.first().map(String::as_str),
+            vars: &self.option("--var"),
+            sets: &self.option("--set"),
+        };
+        let mut sources = Sources::default();
+        let (path, text) = &self.files[0];
+        let reading = spec::read(&mut sources, path, text, &inputs);
+        (reading, sources)
+    }
+
+    fn composed(&self) -> (Reading, Sources) {
+        self.compose(&BTreeMap::new())
+    }
+}
+
+fn drawn((reading, sources): &(Reading, Sources)) -> String {
+    diagnostic::render(&reading.diagnostics, sources, false)
+}
+
+fn fixtures(folder: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(Path::new("fixtures/compose").join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "txt"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+/// Compares with what is checked in; `SNAPSHOTS=overwrite` writes it instead.
+fn compare(path: &Path, actual: &str) {
+    if std::env::var_os("SNAPSHOTS").is_some_and(|value| value == "overwrite") {
+        fs::write(path, actual).unwrap();
+        return;
+    }
+    let expected = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        expected == actual,
+        "{} differs (SNAPSHOTS=overwrite takes the new one)\nexpected:\n{expected}\nactual:\n{actual}",
+        path.display()
+    );
+}
+
+#[test]
+fn files_become_one_with_the_place_of_every_value() {
+    for path in fixtures("valid") {
+        let composed = Story::read(&path).composed();
+        assert_eq!(drawn(&composed), "", "{}", path.display());
+        let (reading, sources) = &composed;
+        assert!(reading.spec.is_some());
+        let view = View {
+            origin: Some((sources, &reading.provenance)),
+        };
+        let composition = reading.composition.as_ref().unwrap();
+        let shown = format!(
+            "{}--- resolved\n{}",
+            composition.yaml(view),
+            composition.resolved_yaml(sources, View::default())
+        );
+        compare(&path.with_extension("expected"), &shown);
+    }
+}
+
+/// `show --resolved` is a scenario of its own, which says the same.
+#[test]
+fn what_is_shown_resolved_is_the_same_scenario() {
+    for path in fixtures("valid") {
+        let (reading, sources) = Story::read(&path).composed();
+        let spec = reading.spec.unwrap();
+        let text = reading
+            .composition
+            .unwrap()
+            .resolved_yaml(&sources, View::default());
+        let (again, wrong) = spec::parse(&mut Sources::default(), Path::new("again.yaml"), &text);
+        assert!(wrong.is_empty(), "{wrong:#?}\n{text}");
+        let mut again = again.unwrap();
+        again.vars.clone_from(&spec.vars);
+        assert_eq!(again, spec, "{}", path.display());
+    }
+}
+
+#[test]
+fn each_mistake_is_told_with_both_places() {
+    for path in fixtures("invalid") {
+        let composed = Story::read(&path).composed();
+        assert!(composed.0.spec.is_none(), "{} is accepted", path.display());
+        compare(&path.with_extension("expected"), &drawn(&composed));
+    }
+}
+
+#[test]
+fn every_code_of_composition_is_shown_by_a_fixture() {
+    let shown: String = fixtures("invalid")
+        .iter()
+        .map(|path| fs::read_to_string(path.with_extension("expected")).unwrap())
+        .collect();
+    let composition = |code: &&str| *code == "S012" || *code >= "S100";
+    for code in spec::CODES
+        .iter()
+        .map(|(code, _)| *code)
+        .filter(composition)
+    {
+        assert!(
+            shown.contains(&format!("[{code}]")),
+            "no fixture shows {code}"
+        );
+    }
+}
+
+const PRECEDENCE: &str = "\
+=== team.yaml
+extends: base.yaml
+vars: { peak: 2 }
+profiles: { smoke: { vars: { peak: 3 } } }
+=== base.yaml
+version: 1
+vars: { peak: { default: 1, type: integer, description: top, env: TEAM_PEAK } }
+backends: { sim: { kind: simulator } }
+load: { l: { batch: { size: \"${{ vars.peak }}\" } } }
+";
+
+/// Command line over environment over profile over file over base.
+#[test]
+fn the_nearer_value_wins() {
+    let size = |options: &[&str], environment: &[(&str, &str)]| {
+        let mut story = Story::of(PRECEDENCE);
+        story.options = options.iter().map(|word| (*word).to_owned()).collect();
+        let environment = environment.iter().copied().collect();
+        let composed = story.compose(&environment);
+        assert_eq!(drawn(&composed), "");
+        let load = composed.0.spec.unwrap().load;
+        let spec::LoadForm::Batch(batch) = &load.get("l").unwrap().form.value else {
+            panic!("a batch");
+        };
+        match batch.size.value {
+            spec::BatchSize::Of(size) => size,
+            spec::BatchSize::All => panic!("a number"),
+        }
+    };
+    let (own, general) = (("TEAM_PEAK", "4"), ("SCENARIO_VAR_PEAK", "5"));
+    assert_eq!(size(&[], &[]), 2);
+    assert_eq!(size(&["--profile", "smoke"], &[]), 3);
+    assert_eq!(size(&["--profile", "smoke"], &[own]), 4);
+    assert_eq!(size(&["--profile", "smoke"], &[own, general]), 5);
+    assert_eq!(
+        size(&["--profile", "smoke", "--var", "peak=6"], &[own, general]),
+        6
+    );
+    assert_eq!(size(&["--var", "peak=6", "--var", "peak=7"], &[]), 7);
+    // An empty variable counts as unset.
+    assert_eq!(size(&[], &[("TEAM_PEAK", "")]), 2);
+    assert_eq!(
+        size(
+            &["--set", "load.l.batch.size=9", "--var", "peak=6"],
+            &[general]
+        ),
+        9
+    );
+}
+
+#[test]
+fn a_variable_that_is_given_anew_keeps_its_type_and_what_it_is_for() {
+    let (reading, _) = Story::of(PRECEDENCE).composed();
+    let inputs = reading.composition.unwrap().inputs();
+    assert_eq!(inputs[0].description.as_deref(), Some("top"));
+    assert_eq!(inputs[0].env, ["SCENARIO_VAR_PEAK", "TEAM_PEAK"]);
+    let spec::InputKind::Variable { kind, value, .. } = &inputs[0].kind else {
+        panic!("a variable");
+    };
+    assert_eq!(*kind, spec::VarType::Integer);
+    assert_eq!(value.as_deref(), Some("2"));
+}
+
+#[test]
+fn a_secret_is_known_by_its_name_alone() {
+    let story = Story::read(Path::new("fixtures/compose/valid/expressions.txt"));
+    let (reading, sources) = story.compose(&[("TOKEN", "sk-very-secret")].into());
+    let spec = reading.spec.unwrap();
+    let shown = format!("{spec:?}{sources:?}{:?}", reading.composition);
+    assert!(!shown.contains("sk-very-secret"));
+    let headers = spec.backends.get("vllm").unwrap().headers.as_ref().unwrap();
+    let spec::HeaderSpec::Environment(secret) = headers.get("X-Key").unwrap() else {
+        panic!("from the environment");
+    };
+    assert_eq!(secret.env.value, "TOKEN");
+    assert_eq!(secret.prefix.as_ref().unwrap().value, "Token ");
+    assert_eq!(secret.suffix.as_ref().unwrap().value, ";v=1");
+}
+
+#[test]
+fn a_map_of_which_all_is_taken_away_is_gone() {
+    let story = Story::of(
+        "=== team.yaml\nextends: base.yaml\nslos: { ttft: null }\n=== base.yaml\nversion: 1\nbackends: { sim: { kind: simulator } }\n\
+         load: { l: { batch: { size: all } } }\nslos: { ttft: P95 TTFT < 1s }\n",
+    );
+    let composed = story.composed();
+    assert_eq!(drawn(&composed), "");
+    assert!(composed.0.spec.unwrap().slos.is_none());
+}
