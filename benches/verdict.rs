@@ -130,6 +130,7 @@ fn observations(requests: u64) -> Observations {
                 prompt: prompt.clone(),
                 category: Some(categories[(index % 8) as usize].clone()),
                 turn: 1,
+                home: 0,
                 user: None,
                 intended: us(0),
                 cap_wait: Duration::ZERO,

@@ -1,6 +1,7 @@
 //! How long prompts take to be ready: `cargo bench --bench workload`.
 //!
-//! Two sets: a ShareGPT file of 90 000 conversations (about 650 MB, written to a temporary folder first), read on one core; and
+//! Two sets: a ShareGPT file of 90 000 conversations (about 650 MB, written to a temporary folder first), read on one core, and
+//! again from what is kept of it; and
 //! 100 000 synthetic prompts of exactly 1 024 tokens, made on two. Fails if a set takes longer, or more memory, than it may.
 
 #![expect(
@@ -29,11 +30,11 @@ fn main() -> ExitCode {
     let bytes = write_conversations(&path).expect("room for the file");
     let before = resident();
     let begun = Instant::now();
-    let set = Workload::load(&source(Source::ShareGpt {
+    let source = prompts(Source::ShareGpt {
         path: Some(path),
         filter: Filter::SHAREGPT,
-    }))
-    .expect("a set that loads");
+    });
+    let set = Workload::load(&source).expect("a set that loads");
     let took = begun.elapsed();
     let memory = peak().saturating_sub(before);
     println!(
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         memory / 1_000_000,
     );
     let read = took <= Duration::from_secs(8) && memory <= 300_000_000;
+    let cached = cached(&source, folder.path(), &set);
     drop(set);
 
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tokenizers/bytes");
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
     let begun = Instant::now();
     let set = Workload::load(&PromptSource {
         tokenizer: Some(tokenizer.clone()),
-        ..source(Source::Synthetic {
+        ..prompts(Source::Synthetic {
             input_tokens: LengthDistribution::Fixed(TOKENS),
             output_tokens: None,
             shared_prefix: None,
@@ -84,14 +86,33 @@ fn main() -> ExitCode {
         "synthetic: every thousandth counted again: {}",
         if exact { "exact" } else { "WRONG" }
     );
-    if read && took <= Duration::from_secs(20) && exact {
+    if read && cached && took <= Duration::from_secs(20) && exact {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
 }
 
-fn source(from: Source) -> PromptSource {
+/// Loads the set twice with what is kept of it, and tells whether the second time takes no more than a second.
+fn cached(source: &PromptSource, folder: &Path, set: &Workload) -> bool {
+    let kept = folder.join("kept");
+    let load = || Workload::load_kept(source, &kept).expect("a set that loads");
+    let begun = Instant::now();
+    drop(load());
+    let first = begun.elapsed();
+    let begun = Instant::now();
+    let again = load();
+    let took = begun.elapsed();
+    println!(
+        "sharegpt: kept in {:.2} s, with the reading; from what is kept in {:.2} s, the same set: {}",
+        first.as_secs_f64(),
+        took.as_secs_f64(),
+        again == *set,
+    );
+    took <= Duration::from_secs(1) && again == *set
+}
+
+fn prompts(from: Source) -> PromptSource {
     PromptSource {
         id: "bench".to_owned(),
         from,

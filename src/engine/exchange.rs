@@ -15,6 +15,18 @@ pub struct PreparedRequest {
     pub bytes: Bytes,
     /// Whether the answer is a stream of events.
     pub stream: bool,
+    /// Whether the answer's text is kept, for the next turn of its conversation.
+    pub keeps_answer: bool,
+}
+
+impl PreparedRequest {
+    /// The same request, whose answer's text is kept.
+    pub fn keeping_answer(self) -> PreparedRequest {
+        PreparedRequest {
+            keeps_answer: true,
+            ..self
+        }
+    }
 }
 
 /// What came of one request. All instants are offsets from the start of the cell.
@@ -56,4 +68,6 @@ pub struct Exchange {
     pub reused: bool,
     /// A reused connection had closed before the answer and was replaced once.
     pub reconnected: bool,
+    /// The visible text of the answer, where it is kept.
+    pub answer: Option<String>,
 }

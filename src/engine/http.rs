@@ -51,6 +51,7 @@ impl HttpTarget {
             return PreparedRequest {
                 bytes: body.to_vec().into(),
                 stream,
+                keeps_answer: false,
             };
         }
         let authority = self.endpoint.authority();
@@ -95,6 +96,7 @@ impl HttpTarget {
         PreparedRequest {
             bytes: bytes.into(),
             stream,
+            keeps_answer: false,
         }
     }
 }
@@ -226,6 +228,7 @@ impl Lane {
             dispatched,
             events: std::mem::take(&mut self.progress.events),
             shape: std::mem::take(&mut self.progress.shape),
+            answer: request.keeps_answer.then(String::new),
             ..Progress::default()
         };
         self.progress.shape.reset();
@@ -280,7 +283,7 @@ impl Lane {
                 Some(None) => Outcome::Reset("the adapter is gone".to_owned()),
                 Some(Some(Reply::Failed(text))) => Outcome::ErrorEvent(text),
                 Some(Some(Reply::Output { at, tokens, text })) => {
-                    progress.told_output(clock.moment(at).max(progress.dispatched), tokens, text);
+                    progress.told_output(clock.moment(at).max(progress.dispatched), tokens, &text);
                     facts.borrow_mut().output_events += 1;
                     continue;
                 }
@@ -611,6 +614,8 @@ struct Progress {
     bytes: u64,
     reused: bool,
     reconnected: bool,
+    /// What has been said so far, where it is kept.
+    answer: Option<String>,
 }
 
 impl Progress {
@@ -633,12 +638,15 @@ impl Progress {
     }
 
     /// Output that somebody tells of with its own instant.
-    fn told_output(&mut self, at: Moment, tokens: Option<u32>, text: bool) {
+    fn told_output(&mut self, at: Moment, tokens: Option<u32>, text: &str) {
         self.first_event.get_or_insert(at);
         self.last_read = Some(at);
         self.first_token.get_or_insert(at);
         self.last_token = Some(at);
-        if text {
+        if let Some(said) = &mut self.answer {
+            said.push_str(text);
+        }
+        if !text.is_empty() {
             self.first_content.get_or_insert(at);
         }
         self.events.push(at, tokens.unwrap_or(1), false);
@@ -687,6 +695,12 @@ impl Progress {
             self.finish_reason = Some(reason.as_ref().into());
         }
         self.seen += 1;
+        let content = read.content;
+        if let Some(said) = self.answer.as_mut().filter(|_| content)
+            && let Some(spoken) = dialect.spoken(data)
+        {
+            spoken.add_to(said);
+        }
         if read.output || (read.blank && told.is_some_and(|tokens| tokens > 0)) {
             if read.content {
                 self.first_content.get_or_insert(at);
@@ -767,6 +781,9 @@ impl Progress {
         }
         self.usage = read.usage;
         self.finish_reason = read.finish_reason.map(|reason| reason.as_ref().into());
+        if let Some(said) = &mut self.answer {
+            *said = dialect.said(body).unwrap_or_default();
+        }
         let any = read.output
             || self
                 .usage
@@ -844,6 +861,7 @@ impl Progress {
             bytes: self.bytes,
             reused: self.reused,
             reconnected: self.reconnected,
+            answer: self.answer.take(),
         }
     }
 }

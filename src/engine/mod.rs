@@ -10,7 +10,7 @@ pub mod offline;
 pub mod simulator;
 
 pub use crate::wire::{Pulse, Reactor};
-pub use dialect::{BodyTemplate, Dialect};
+pub use dialect::{BodyTemplate, Dialect, Message};
 pub use exchange::{Exchange, PreparedRequest};
 pub use http::{HttpTarget, Lane, LaneFacts};
 pub use offline::Adapter;

@@ -68,7 +68,7 @@ pub(super) enum Reply {
     Output {
         at: Instant,
         tokens: Option<u32>,
-        text: bool,
+        text: String,
     },
     /// The end.
     Done {
@@ -230,7 +230,7 @@ fn read(from: impl BufRead, routes: &Waiting, loaded: &Sender<Result<Ready, Stri
                         let ids = delta.token_ids.as_ref()?;
                         u32::try_from(ids.len()).ok()
                     }),
-                    text: !delta.text.is_empty(),
+                    text: delta.text,
                 },
             ),
             Ok(Line::Done(done)) => (

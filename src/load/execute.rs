@@ -9,12 +9,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
 use super::lane::{Ended, Inbox, Job, LaneHandle, Opening};
-use super::pacer::{Pace, Pacer, PromptOrdinal, SendOrder, SharedPace};
+use super::pacer::{Pace, Pacer, PromptOrdinal, SendOrder, SessionId, SharedPace};
+use super::session::Sessions;
 use crate::clock::Clock;
-use crate::engine::{BodyTemplate, HttpTarget, Lane, LaneFacts, PreparedRequest, Pulse, Reactor};
+use crate::engine::{
+    BodyTemplate, HttpTarget, Lane, LaneFacts, Message, PreparedRequest, Pulse, Reactor,
+};
 use crate::observation::{Outcome, RequestRecord, StageTimes, request_id};
 use crate::plan::{Cell, CellRun, Schedule};
 use crate::threads::cpu_time;
@@ -136,6 +140,8 @@ pub struct SegmentResult {
     pub facts: LaneFacts,
     /// Each thread's share of a core.
     pub worker_cpu: Vec<f64>,
+    /// Conversations that would have gone on when their load was over.
+    pub unfinished: u64,
 }
 
 /// Why a segment could not be run: the machine refuses what a load thread needs.
@@ -191,6 +197,7 @@ pub fn execute(request: &SegmentRequest<'_>) -> Result<SegmentResult, LoadError>
                     append(&mut result.records, done.records);
                     result.facts.merge(&done.facts);
                     result.worker_cpu.push(done.cpu);
+                    result.unfinished += done.unfinished;
                 }
                 Ok(Err(error)) => failure = Some(error),
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -237,6 +244,7 @@ struct Done {
     records: Vec<RequestRecord>,
     facts: LaneFacts,
     cpu: f64,
+    unfinished: u64,
 }
 
 /// One load thread.
@@ -255,6 +263,8 @@ struct Worker<'a> {
     told_at: Moment,
     /// The body of the next request, made while there was nothing else to do.
     ahead: Option<(SendOrder, Prompt, PreparedRequest)>,
+    /// The conversations that it holds, where requests are turns of them.
+    sessions: Option<Sessions>,
 }
 
 impl Worker<'_> {
@@ -280,6 +290,7 @@ impl Worker<'_> {
                 told: 0,
                 told_at: Moment::ZERO,
                 ahead: None,
+                sessions: sessions(request),
             };
             worker_state
                 .open_ahead(connections_ahead(request, worker))
@@ -305,7 +316,9 @@ impl Worker<'_> {
             let wall = worker_state.clock.now().since(wall_before).as_secs_f64();
             let cpu = cpu_time().saturating_sub(cpu_before).as_secs_f64() / wall.max(1e-9);
             let facts = worker_state.facts.borrow().clone();
+            let sessions = worker_state.sessions.as_ref();
             Ok(Done {
+                unfinished: sessions.map_or(0, Sessions::unfinished),
                 records: worker_state.records,
                 facts,
                 cpu,
@@ -431,6 +444,7 @@ impl Worker<'_> {
         let (prompt, request) = match self.ahead.take() {
             Some((ahead, prompt, request))
                 if ahead.prompt == order.prompt
+                    && ahead.turn == order.turn
                     && ahead.index == order.index
                     && ahead.stage == order.stage =>
             {
@@ -438,7 +452,8 @@ impl Worker<'_> {
             }
             _ => self.prepare(&order),
         };
-        let lane = match self.idle.pop() {
+        let kept = self.sessions.as_mut().and_then(|held| held.sent(&order));
+        let lane = match kept.or_else(|| self.idle.pop()) {
             Some(lane) => lane,
             None => {
                 self.add(None);
@@ -458,7 +473,7 @@ impl Worker<'_> {
             .fetch_max(order.stage as u64, Ordering::Relaxed);
     }
 
-    fn prepare(&self, order: &SendOrder) -> (Prompt, PreparedRequest) {
+    fn prepare(&mut self, order: &SendOrder) -> (Prompt, PreparedRequest) {
         let prompt = match order.prompt {
             PromptOrdinal::Measured(ordinal) => self.request.cell.workload.prompt(ordinal),
             PromptOrdinal::Warmup(ordinal) => self.request.cell.workload.warmup_prompt(ordinal),
@@ -468,11 +483,18 @@ impl Worker<'_> {
             repeat: self.request.repeat,
         };
         let template = &self.request.template;
-        let request = self.request.target.prepare(
-            &template.fill(&prompt),
-            template.stream(),
-            &request_id(run, order.stage, order.index),
-        );
+        let body = match (&mut self.sessions, &prompt.conversation) {
+            (Some(sessions), Some(conversation)) => {
+                let messages = sessions.messages(order, conversation);
+                turn_body(self.request, &prompt, messages)
+            }
+            _ => template.fill(&prompt),
+        };
+        let id = request_id(run, order.home, order.index, order.turn);
+        let request = self.request.target.prepare(&body, template.stream(), &id);
+        if self.sessions.is_some() {
+            return (prompt, request.keeping_answer());
+        }
         (prompt, request)
     }
 
@@ -491,14 +513,16 @@ impl Worker<'_> {
         while let Some(ended) = self.inbox.take() {
             self.take_in(ended, pacer);
         }
+        while let Some(left) = pacer.take_left() {
+            self.end_session(left, false);
+        }
         if self.clock.now().since(self.told_at) >= TELL_EVERY {
             self.tell(false);
         }
     }
 
-    fn take_in(&mut self, ended: Ended, pacer: &mut Pacer) {
+    fn take_in(&mut self, mut ended: Ended, pacer: &mut Pacer) {
         self.lanes[ended.lane].order = None;
-        self.idle.push(ended.lane);
         self.in_flight -= 1;
         self.request.tally.ended.fetch_add(1, Ordering::Relaxed);
         // A server that is gone is not hammered: the same user calls again a moment later.
@@ -506,8 +530,27 @@ impl Worker<'_> {
             Outcome::ConnectFailed(_) => REDIAL,
             _ => Duration::ZERO,
         };
-        pacer.completed(&ended.order, ended.exchange.finished + pause);
+        let at = ended.exchange.finished + pause;
+        let answer = ended.exchange.answer.take();
+        let (order, outcome) = (&ended.order, &ended.exchange.outcome);
+        let sessions = self.sessions.as_mut();
+        let think = sessions.and_then(|held| held.answered(order, outcome, answer));
+        if pacer.turn_completed(order, at, think) {
+            if let Some(sessions) = &mut self.sessions {
+                sessions.stays_on(order.session(), ended.lane);
+            }
+        } else {
+            self.idle.push(ended.lane);
+            self.end_session(ended.order.session(), think.is_none());
+        }
         self.records.push(record(ended));
+    }
+
+    /// A conversation is over: its connection is free for others.
+    fn end_session(&mut self, id: SessionId, finished: bool) {
+        let sessions = self.sessions.as_mut();
+        self.idle
+            .extend(sessions.and_then(|held| held.end(id, finished)));
     }
 
     /// Ends the requests in flight whose order is meant, and waits until they have ended.
@@ -533,6 +576,7 @@ impl Worker<'_> {
 
     fn drop_order(&mut self, order: SendOrder) {
         let (prompt, _) = self.prepare(&order);
+        self.end_session(order.session(), true);
         self.request.tally.sent.fetch_add(1, Ordering::Relaxed);
         self.request.tally.ended.fetch_add(1, Ordering::Relaxed);
         self.records.push(dropped(order, &prompt, self.clock.now()));
@@ -549,6 +593,41 @@ impl Worker<'_> {
             self.told_at = now;
         }
     }
+}
+
+/// An empty list of conversations, where the cell holds any.
+fn sessions(request: &SegmentRequest<'_>) -> Option<Sessions> {
+    let SegmentRequest {
+        cell,
+        segment,
+        seed,
+        repeat,
+        ..
+    } = *request;
+    let seed = cell.segment_seed(seed, segment, repeat).stream("turns");
+    Some(Sessions::new(cell.dialogue?, seed))
+}
+
+/// The body of a turn: its messages, or, where the language takes a text, what the model's chat template makes of them.
+fn turn_body(request: &SegmentRequest<'_>, prompt: &Prompt, messages: &[Message]) -> Bytes {
+    let template = &request.template;
+    if let Some(body) = template.fill_messages(prompt, messages) {
+        return body;
+    }
+    let said: Vec<(&str, &str)> = messages
+        .iter()
+        .map(|message| (message.role.name(), &*message.text))
+        .collect();
+    let tokenizer = request.cell.model.tokenizer.as_ref();
+    let rendered = tokenizer
+        .and_then(|tokenizer| tokenizer.template())
+        .and_then(|chat| chat.render(&said).ok());
+    // The plan has tried the template on a conversation like this one: it does not refuse.
+    let text = rendered.unwrap_or_else(|| {
+        let texts: Vec<&str> = said.iter().map(|(_, text)| *text).collect();
+        texts.join("\n")
+    });
+    template.fill_text(prompt, &text)
 }
 
 fn connections_ahead(request: &SegmentRequest<'_>, worker: u32) -> u32 {
@@ -583,7 +662,8 @@ fn record(ended: Ended) -> RequestRecord {
         measured: order.measured,
         prompt: prompt.id,
         category: prompt.category,
-        turn: 1,
+        turn: order.turn,
+        home: order.home,
         user: order.user,
         intended: order.intended,
         cap_wait: order.cap_wait,
@@ -616,7 +696,8 @@ fn dropped(order: SendOrder, prompt: &Prompt, now: Moment) -> RequestRecord {
         measured: order.measured,
         prompt: prompt.id.clone(),
         category: prompt.category.clone(),
-        turn: 1,
+        turn: order.turn,
+        home: order.home,
         user: order.user,
         intended: order.intended,
         cap_wait: order.cap_wait,

@@ -6,6 +6,7 @@
 pub mod pacer;
 pub mod execute;
 pub mod lane;
+mod session;
 pub mod capacity;
 
 pub use capacity::Capacity;

@@ -55,8 +55,34 @@ pub struct SendOrder {
     pub intended: Moment,
     /// How long the in-flight cap held it.
     pub cap_wait: Duration,
-    /// Which prompt it sends.
+    /// Which prompt it sends, or which conversation it is a turn of.
     pub prompt: PromptOrdinal,
+    /// Which turn of its conversation it is, from 1; 1 for single prompts.
+    pub turn: u32,
+    /// Index of the stage in which its conversation began; its own stage for single prompts.
+    pub home: usize,
+}
+
+/// A conversation that is held: the stage in which it began, and its index there.
+pub type SessionId = (usize, u64);
+
+impl SendOrder {
+    /// The conversation that it is a turn of.
+    pub fn session(&self) -> SessionId {
+        (self.home, self.index)
+    }
+
+    /// The turn after this one.
+    fn following(&self, stage: usize, measured: bool, intended: Moment) -> SendOrder {
+        SendOrder {
+            stage,
+            measured,
+            intended,
+            cap_wait: Duration::ZERO,
+            turn: self.turn + 1,
+            ..*self
+        }
+    }
 }
 
 /// Which prompt of the set a request sends.
@@ -92,6 +118,10 @@ pub struct SharedPace {
     stopped: AtomicU64,
     /// When the last stage of an open loop ends; known from the start where all of them are timed.
     arrivals_end: AtomicU64,
+    /// Whether conversations are held.
+    sessions: bool,
+    /// When the stages of an open loop begin and end, from the start, where conversations go on from one into the next.
+    windows: Vec<(usize, Moment, Moment)>,
     generation: AtomicU64,
     on_change: Mutex<Vec<Box<dyn Fn() + Send>>>,
 }
@@ -170,6 +200,7 @@ impl SharedPace {
             u64::from(repeat) * cell.prompts_per_repeat,
             start,
             workers,
+            cell.dialogue.is_some(),
         )
     }
 
@@ -180,7 +211,12 @@ impl SharedPace {
         prompt_base: u64,
         start: Moment,
         workers: u32,
+        sessions: bool,
     ) -> Arc<SharedPace> {
+        let windows = match &segment.schedule {
+            Schedule::Open { curve, .. } if sessions => curve.stage_windows(&seed),
+            _ => Vec::new(),
+        };
         let peak = match &segment.schedule {
             Schedule::Closed { users, .. } => users.peak(),
             Schedule::Open { .. } | Schedule::Batch { .. } => 0,
@@ -205,8 +241,12 @@ impl SharedPace {
             barrier_at: AtomicU64::new(start.ns()),
             stopped: AtomicU64::new(UNSET),
             arrivals_end: AtomicU64::new(
-                arrivals_end.map_or(UNSET, |end| (start + end.since(Moment::ZERO)).ns()),
+                arrivals_end
+                    .or(windows.last().map(|(.., end)| *end))
+                    .map_or(UNSET, |end| (start + end.since(Moment::ZERO)).ns()),
             ),
+            sessions,
+            windows,
             generation: AtomicU64::new(0),
             on_change: Mutex::new(Vec::new()),
         })
@@ -362,7 +402,22 @@ impl SharedPace {
             intended,
             cap_wait: Duration::ZERO,
             prompt,
+            turn: 1,
+            home: stage,
         }
+    }
+
+    /// The stage of an open loop that lies at this moment; `None` after the last.
+    fn stage_at(&self, moment: Moment) -> Option<usize> {
+        let since = moment.since(self.start);
+        let after = |at: &Moment| at.since(Moment::ZERO) > since;
+        let ended = self.windows.last().is_none_or(|(_, _, end)| !after(end));
+        let begun = self
+            .windows
+            .iter()
+            .rev()
+            .find(|(_, began, _)| !after(began));
+        begun.filter(|_| !ended).map(|(stage, ..)| *stage)
     }
 
     /// When a closed-loop stage that began at `began` ends, as soon as that is known.
@@ -376,7 +431,9 @@ impl SharedPace {
                 let counted = moment(&progress.all_ended_at).unwrap_or(Moment::MAX);
                 Some(counted.max(began + duration).min(began + at_most))
             }
-            UserExtent::Requests(_) | UserExtent::RequestsPerUser(_) if stage.tail_fill => {
+            UserExtent::Requests(_) | UserExtent::RequestsPerUser(_)
+                if stage.tail_fill || self.sessions =>
+            {
                 moment(&progress.all_ended_at)
             }
             UserExtent::Requests(_) | UserExtent::RequestsPerUser(_) => {
@@ -477,10 +534,32 @@ impl Pacer {
 
     /// The request of `order` has ended, however it ended; `at` is the stamp of its last byte.
     pub fn completed(&mut self, order: &SendOrder, at: Moment) {
+        self.turn_completed(order, at, None);
+    }
+
+    /// The same for a turn of a conversation, whose next one is to leave after `think`, if there is one. Tells whether the
+    /// conversation goes on: it does not after the last stage, nor with a user that has left.
+    pub fn turn_completed(
+        &mut self,
+        order: &SendOrder,
+        at: Moment,
+        think: Option<Duration>,
+    ) -> bool {
         match &mut self.share {
-            Share::Open(_) => {}
-            Share::Closed(closed) => closed.completed(&self.shared, order, at),
-            Share::Batch(_) => self.shared.batch_member_ended(at),
+            Share::Open(open) => open.completed(&self.shared, order, at, think),
+            Share::Closed(closed) => closed.completed(&self.shared, order, at, think),
+            Share::Batch(_) => {
+                self.shared.batch_member_ended(at);
+                false
+            }
+        }
+    }
+
+    /// The next conversation that ended between two turns, because its user has left.
+    pub fn take_left(&mut self) -> Option<SessionId> {
+        match &mut self.share {
+            Share::Closed(closed) => closed.left.pop_front(),
+            Share::Open(_) | Share::Batch(_) => None,
         }
     }
 
@@ -488,9 +567,7 @@ impl Pacer {
     /// time. Only `cap_wait`, and a batch's `intended`, may differ when it comes.
     pub fn upcoming(&self) -> Option<SendOrder> {
         match &self.share {
-            Share::Open(open) => open
-                .head
-                .map(|arrival| open.order(&self.shared, &arrival, Duration::ZERO)),
+            Share::Open(open) => open.comes_first(&self.shared),
             Share::Closed(_) => None,
             Share::Batch(batch) => (batch.next < self.shared.batch().1).then(|| {
                 self.shared
@@ -517,7 +594,39 @@ struct OpenShare {
     on_full: OnFull,
     /// Since when arrivals whose time had come have been waiting for the cap.
     full_since: Option<Moment>,
+    /// Turns of conversations under way, by time.
+    due: BinaryHeap<Reverse<Due>>,
 }
+
+/// A turn that is due; ordered by its time.
+#[derive(Debug)]
+struct Due(SendOrder);
+
+impl Due {
+    fn key(&self) -> (Moment, usize, u64) {
+        (self.0.intended, self.0.home, self.0.index)
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Due) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Due) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Due) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Due {}
 
 impl OpenShare {
     fn new(shared: &SharedPace, worker: u32, max_in_flight: u32) -> OpenShare {
@@ -533,6 +642,7 @@ impl OpenShare {
             cap: (max_in_flight / senders + u32::from(worker < max_in_flight % senders)) as usize,
             on_full: *on_full,
             full_since: None,
+            due: BinaryHeap::new(),
         };
         if worker < senders {
             share.advance();
@@ -555,15 +665,45 @@ impl OpenShare {
         }
     }
 
+    /// What leaves next: an arrival, or a turn of a conversation.
+    fn comes_first(&self, shared: &SharedPace) -> Option<SendOrder> {
+        let arrival = self
+            .head
+            .map(|arrival| self.order(shared, &arrival, Duration::ZERO));
+        let due = self.due.peek().map(|Reverse(Due(order))| *order);
+        match (arrival, due) {
+            (Some(arrival), Some(due)) if arrival.intended < due.intended => Some(arrival),
+            (arrival, due) => due.or(arrival),
+        }
+    }
+
+    fn completed(
+        &mut self,
+        shared: &SharedPace,
+        order: &SendOrder,
+        at: Moment,
+        think: Option<Duration>,
+    ) -> bool {
+        let Some(intended) = think.map(|think| at + think) else {
+            return false;
+        };
+        let Some(stage) = shared.stage_at(intended) else {
+            return false;
+        };
+        let measured = shared.stage(stage).0.measured;
+        self.due
+            .push(Reverse(Due(order.following(stage, measured, intended))));
+        true
+    }
+
     fn next(&mut self, shared: &SharedPace, now: Moment, in_flight: usize) -> Pace {
-        let Some(arrival) = self.head else {
+        let Some(order) = self.comes_first(shared) else {
             // A timed stage lasts its time, also when nothing more arrives in it.
             return match shared.arrivals_end() {
                 Some(end) if end > now => Pace::WaitUntil(end),
                 _ => Pace::Done,
             };
         };
-        let order = self.order(shared, &arrival, Duration::ZERO);
         if order.intended > now {
             self.full_since = None;
             return Pace::WaitUntil(order.intended);
@@ -573,12 +713,13 @@ impl OpenShare {
             self.full_since.get_or_insert(now);
             return Pace::WaitForSlot;
         }
-        self.advance();
-        shared
-            .stage(arrival.stage)
-            .1
-            .taken
-            .fetch_add(1, Ordering::AcqRel);
+        if order.turn > 1 {
+            self.due.pop();
+        } else {
+            self.advance();
+            let (_, progress) = shared.stage(order.stage);
+            progress.taken.fetch_add(1, Ordering::AcqRel);
+        }
         if full {
             return Pace::Drop(order);
         }
@@ -662,6 +803,8 @@ struct ClosedShare {
     /// Own users to cut, unless they have ended or are wanted again by then.
     cancels: VecDeque<usize>,
     cancel_rest: bool,
+    /// Conversations whose users have left between two turns.
+    left: VecDeque<SessionId>,
 }
 
 #[derive(Clone, Debug)]
@@ -670,11 +813,13 @@ struct User {
     /// Whether the curve wants it at present.
     wanted: bool,
     state: UserState,
-    /// Requests that it has sent, in all and in the current piece.
+    /// Requests that it has sent, in all and in the current piece; of conversations, first turns.
     sent: u64,
     sent_in_piece: u64,
-    /// Requests that have ended.
+    /// Requests that have ended; of conversations, whole ones.
     ended: u64,
+    /// The turn before the one that it sends next, if it holds a conversation.
+    session: Option<SendOrder>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -705,6 +850,7 @@ impl ClosedShare {
                     sent: 0,
                     sent_in_piece: 0,
                     ended: 0,
+                    session: None,
                 })
                 .collect(),
             piece: None,
@@ -713,6 +859,7 @@ impl ClosedShare {
             ready: BinaryHeap::new(),
             cancels: VecDeque::new(),
             cancel_rest: false,
+            left: VecDeque::new(),
         }
     }
 
@@ -754,7 +901,7 @@ impl ClosedShare {
             let comes_first =
                 |moment: Moment| moment <= now && ready.is_none_or(|ready| moment <= ready);
             if change.is_some_and(|moment| moment <= until && comes_first(moment)) {
-                self.change_next(*ramp_down);
+                self.change_next(shared, *ramp_down);
                 continue;
             }
             let fills = shared.stage(piece.stage).0.tail_fill;
@@ -805,7 +952,7 @@ impl ClosedShare {
         for local in 0..self.users.len() {
             let changes = piece.changes(self.users[local].number, before);
             if let Some(change) = changes.jump {
-                self.change(local, change, began, ramp_down);
+                self.change(shared, local, change, began, ramp_down);
             }
             if let Some((change, after)) = changes.on_the_way {
                 on_the_way.push((began + after, local, change));
@@ -820,13 +967,20 @@ impl ClosedShare {
         self.changes = on_the_way.into();
     }
 
-    fn change_next(&mut self, ramp_down: RampDown) {
+    fn change_next(&mut self, shared: &SharedPace, ramp_down: RampDown) {
         if let Some((moment, local, change)) = self.changes.pop_front() {
-            self.change(local, change, moment, ramp_down);
+            self.change(shared, local, change, moment, ramp_down);
         }
     }
 
-    fn change(&mut self, local: usize, change: UserChange, at: Moment, ramp_down: RampDown) {
+    fn change(
+        &mut self,
+        shared: &SharedPace,
+        local: usize,
+        change: UserChange,
+        at: Moment,
+        ramp_down: RampDown,
+    ) {
         let user = &mut self.users[local];
         user.wanted = change == UserChange::Start;
         match (change, user.state) {
@@ -838,7 +992,13 @@ impl ClosedShare {
                     self.cancels.push_back(local);
                 }
             }
-            (UserChange::Stop, _) => user.state = UserState::Away,
+            (UserChange::Stop, _) => {
+                user.state = UserState::Away;
+                if let Some(session) = user.session.take() {
+                    self.left.push_back(session.session());
+                    shared.closed_request_ended(&session, at);
+                }
+            }
         }
     }
 
@@ -866,6 +1026,11 @@ impl ClosedShare {
     ) -> Option<SendOrder> {
         let Reverse((intended, local)) = self.ready.pop()?;
         let user = &mut self.users[local];
+        if let Some(before) = user.session.take() {
+            user.state = UserState::Busy;
+            let measured = shared.next_turn_counts(piece, &before);
+            return Some(before.following(piece.stage, measured, intended));
+        }
         match shared.turn(piece, user.sent_in_piece, intended, now) {
             Turn::Hold => {
                 user.state = UserState::Held(intended);
@@ -886,10 +1051,25 @@ impl ClosedShare {
         }
     }
 
-    fn completed(&mut self, shared: &SharedPace, order: &SendOrder, at: Moment) {
+    fn completed(
+        &mut self,
+        shared: &SharedPace,
+        order: &SendOrder,
+        at: Moment,
+        think: Option<Duration>,
+    ) -> bool {
+        let local = order.user.map(|number| (number / shared.workers) as usize);
+        if let (Some(local), Some(think)) = (local, think)
+            && self.users[local].wanted
+        {
+            self.users[local].session = Some(*order);
+            self.make_ready(local, (at + think).max(self.began));
+            return true;
+        }
         shared.closed_request_ended(order, at);
-        let Some(number) = order.user else { return };
-        let local = (number / shared.workers) as usize;
+        let (Some(local), Some(number)) = (local, order.user) else {
+            return false;
+        };
         let user = &mut self.users[local];
         let call = user.ended;
         user.ended += 1;
@@ -900,6 +1080,7 @@ impl ClosedShare {
         } else {
             user.state = UserState::Away;
         }
+        false
     }
 }
 
@@ -932,11 +1113,26 @@ impl SharedPace {
         })
     }
 
+    /// Whether the turn of a conversation that goes on in this piece counts there. In a counted stage only its own do, so that
+    /// what is counted is the same for every engine.
+    fn next_turn_counts(&self, piece: &UserPiece, before: &SendOrder) -> bool {
+        let Schedule::Closed { users, .. } = &self.schedule else {
+            return false;
+        };
+        let home = &users.pieces[before.home - self.first_stage];
+        let fills = home
+            .requests()
+            .is_some_and(|requests| before.index >= requests);
+        let own = piece.requests().is_none() || piece.stage == before.home;
+        self.stage(piece.stage).0.measured && own && !fills
+    }
+
+    /// A request has ended; of a conversation, the last one that is sent.
     fn closed_request_ended(&self, order: &SendOrder, at: Moment) {
         let Schedule::Closed { users, .. } = &self.schedule else {
             return;
         };
-        let piece = &users.pieces[order.stage - self.first_stage];
+        let piece = &users.pieces[order.home - self.first_stage];
         let requests = match piece.extent {
             UserExtent::For(_) => return,
             UserExtent::AtLeast { requests, .. } => requests,
@@ -948,7 +1144,7 @@ impl SharedPace {
                 }
             }
         };
-        self.count_end(order.stage, requests, at);
+        self.count_end(order.home, requests, at);
     }
 
     /// How long `user` thinks after its call number `call`: a function of both, never of the order of events.
@@ -1005,7 +1201,7 @@ mod tests {
             cooldown: Duration::ZERO,
         };
         let seed = load_seed(1, "chat", "load", 0);
-        SharedPace::of(&segment, stages, seed, 0, ms(1000), workers)
+        SharedPace::of(&segment, stages, seed, 0, ms(1000), workers, false)
     }
 
     fn open(rate: f64, seconds: u64, max_in_flight: u32, on_full: OnFull) -> Schedule {
@@ -1444,6 +1640,90 @@ mod tests {
         assert_eq!(lives[3].order.prompt, PromptOrdinal::Warmup(103));
         assert_eq!(times(&shared, 1130), [(0, 1000, 1130, Some((1000, 1130)))]);
         assert_eq!(shared.unsent(), []);
+    }
+
+    /// Conversations of three turns with 10 ms between them; each request takes 30 ms.
+    fn converse(schedule: Schedule, stages: &[Stage]) -> (Vec<(u64, u64, u32, bool)>, u64) {
+        let segment = Segment {
+            stages: 0..stages.len(),
+            schedule,
+            cooldown: Duration::ZERO,
+        };
+        let seed = load_seed(1, "chat", "load", 0);
+        let shared = SharedPace::of(&segment, stages, seed, 0, ms(1000), 1, true);
+        let mut pacer = shared.pacer(0);
+        let (mut sent, mut flying, mut refused) = (Vec::new(), Vec::new(), 0);
+        for now in 1000..2000 {
+            flying.retain(|(ends, order): &(u64, SendOrder)| {
+                let over = *ends <= now;
+                if over {
+                    let think = (order.turn < 3).then_some(duration(10));
+                    let goes_on = pacer.turn_completed(order, ms(now), think);
+                    refused += u64::from(think.is_some() && !goes_on);
+                }
+                !over
+            });
+            while let Pace::Send(order) = pacer.next(ms(now), flying.len()) {
+                assert_eq!(order.intended, ms(now));
+                sent.push((now, order.index, order.turn, order.measured));
+                flying.push((now + 30, order));
+            }
+        }
+        (sent, refused)
+    }
+
+    #[test]
+    fn a_user_holds_one_conversation_after_another() {
+        let (sent, refused) = converse(
+            closed(&[(1, 1, UserExtent::Requests(2))]),
+            &[stage(true, false)],
+        );
+        let expected = [
+            (1000, 0),
+            (1040, 0),
+            (1080, 0),
+            (1110, 1),
+            (1150, 1),
+            (1190, 1),
+        ];
+        let turns = (0..6).map(|at| at % 3 + 1);
+        let expected: Vec<_> = expected
+            .into_iter()
+            .zip(turns)
+            .map(|((at, index), turn)| (at, index, turn, true))
+            .collect();
+        assert_eq!((sent, refused), (expected, 0));
+    }
+
+    #[test]
+    fn what_began_in_a_warm_up_counts_in_a_timed_stage_and_not_in_a_counted_one() {
+        let stages = [stage(false, false), stage(true, false)];
+        for (extent, counts) in [(timed(60), true), (UserExtent::Requests(1), false)] {
+            let (sent, _) = converse(closed(&[(1, 1, timed(20)), (1, 1, extent)]), &stages);
+            assert_eq!(sent[..2], [(1000, 0, 1, false), (1040, 0, 2, counts)]);
+        }
+    }
+
+    #[test]
+    fn in_an_open_loop_arrivals_are_conversations_and_turns_end_with_the_last_stage() {
+        let (sent, refused) = converse(open(20.0, 1, 100, OnFull::Queue), &[stage(true, false)]);
+        let firsts: Vec<u64> = sent
+            .iter()
+            .filter(|turn| turn.2 == 1)
+            .map(|turn| turn.0)
+            .collect();
+        assert_eq!(firsts.len(), 20);
+        let of_first: Vec<_> = sent.iter().filter(|turn| turn.1 == 0).copied().collect();
+        let at = firsts[0];
+        assert_eq!(
+            of_first,
+            [
+                (at, 0, 1, true),
+                (at + 40, 0, 2, true),
+                (at + 80, 0, 3, true)
+            ]
+        );
+        assert!(refused > 0 && sent.iter().all(|turn| turn.0 < 2000));
     }
 
     #[test]

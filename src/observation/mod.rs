@@ -180,9 +180,13 @@ pub struct EngineFacts {
 }
 
 /// What a request is called on the wire (`x-request-id`) and in `requests.ndjson`, so that it can be found in an engine's log:
-/// `scenario-CELL-REPEAT-STAGE-INDEX`, with the indices of the plan.
-pub fn request_id(run: CellRun, stage: usize, index: u64) -> String {
-    format!("scenario-{}-{}-{stage}-{index}", run.cell, run.repeat)
+/// `scenario-CELL-REPEAT-STAGE-INDEX`, with the indices of the plan; a later turn of a conversation has `-TURN` behind it.
+pub fn request_id(run: CellRun, home: usize, index: u64, turn: u32) -> String {
+    let first = format!("scenario-{}-{}-{home}-{index}", run.cell, run.repeat);
+    match turn {
+        0 | 1 => first,
+        turn => format!("{first}-{turn}"),
+    }
 }
 
 /// One GPU.
@@ -217,6 +221,8 @@ pub struct RequestRecord {
     pub category: Option<Arc<str>>,
     /// Turn of a conversation, from 1; 1 for single prompts.
     pub turn: u32,
+    /// Index of the stage in which its conversation began, where `index` counts; `stage` for single prompts.
+    pub home: usize,
     /// The closed-loop user that sent it, from 0.
     pub user: Option<u32>,
     /// When the plan says that it leaves.

@@ -64,6 +64,11 @@ pub const CODES: &[(&str, &str)] = &[
         "states of the prefix cache, and nothing to be cached",
     ),
     ("S154", "a load that plays something that is no trace"),
+    ("S157", "conversations, and a load that sends batches"),
+    (
+        "S158",
+        "conversations for an API that takes a text, without a chat template for them",
+    ),
     (
         "S072",
         "a launched engine of a kind whose command is not known",

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::{
-    Cell, Extent, OnFull, Plan, Planned, Process, RampDown, RampShape, RateForm, RatePiece,
-    Schedule, Segment, SloInstance, Stage, UserExtent, UserPiece, samples,
+    Cell, Extent, History, OnFull, Plan, Planned, Process, RampDown, RampShape, RateForm,
+    RatePiece, Schedule, Segment, SloInstance, Stage, UserExtent, UserPiece, samples,
 };
 use crate::units::{Moment, Rate, format_duration, trim_float};
 use crate::workload::Facts;
@@ -59,6 +59,10 @@ pub fn cell_totals(cell: &Cell) -> Totals {
         totals.open_requests |= stage.requests == Planned::Unknown;
         totals.open_seconds |= stage.expected == Planned::Unknown;
         totals.estimated |= matches!(stage.requests, Planned::Estimate(_));
+    }
+    if let Some(dialogue) = &cell.dialogue {
+        totals.requests *= dialogue.turns;
+        totals.estimated = true;
     }
     totals.output_tokens = totals.requests * f64::from(cell.request.max_tokens);
     totals.seconds += cell
@@ -120,7 +124,18 @@ pub fn load_sentence(cell: &Cell) -> String {
             .iter()
             .any(|stage| stage.measured)
     });
-    measured.map_or_else(String::new, |segment| shape_sentence(&segment.schedule))
+    let mut text = measured.map_or_else(String::new, |segment| shape_sentence(&segment.schedule));
+    if let Some(dialogue) = &cell.dialogue {
+        let answers = match dialogue.history {
+            History::Live => "the engine's own answers",
+            History::Recorded => "the recorded answers",
+        };
+        text.push_str(&format!(
+            "; what it counts are conversations of {} turns on average, with {answers} in their history",
+            trim_float((dialogue.turns * 10.0).round() / 10.0)
+        ));
+    }
+    text
 }
 
 fn shape_sentence(schedule: &Schedule) -> String {

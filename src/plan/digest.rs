@@ -14,7 +14,7 @@ use super::{
 
 /// `b3:` and the blake3 of the canonical JSON of what a cell sends.
 pub(super) fn cell(cell: &Cell, seed: u64) -> String {
-    hash(&json!({
+    let mut sent = json!({
         "seed": seed,
         "model": cell.model.id,
         "prompts": cell.workload.digest(),
@@ -22,7 +22,12 @@ pub(super) fn cell(cell: &Cell, seed: u64) -> String {
         "request": request(&cell.request),
         "stages": cell.stages.iter().map(stage).collect::<Vec<_>>(),
         "segments": cell.segments.iter().map(segment).collect::<Vec<_>>(),
-    }))
+    });
+    if let Some(dialogue) = &cell.dialogue {
+        sent["history"] = json!(dialogue.history.name());
+        sent["think"] = distribution(&dialogue.think);
+    }
+    hash(&sent)
 }
 
 /// Prompts that tell two orders of a set apart.

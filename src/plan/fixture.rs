@@ -76,24 +76,7 @@ pub(crate) fn cell(
         load: load.to_owned(),
         workload: Arc::new(Workload::load(&source).expect("one prompt is a prompt set")),
         cache: PrefixCache::AsIs,
-        request: RequestParameters {
-            stream: true,
-            max_tokens: 16,
-            min_tokens: None,
-            ignore_eos: false,
-            temperature: 0.0,
-            top_p: None,
-            top_k: None,
-            seed: None,
-            stop: Vec::new(),
-            extra: serde_json::Map::new(),
-            timeouts: Timeouts {
-                connect: second,
-                first_token: second * 10,
-                idle: second,
-                total: second * 60,
-            },
-        },
+        request: request(),
         stages,
         segments,
         drain: second,
@@ -101,7 +84,30 @@ pub(crate) fn cell(
         goodput: Vec::new(),
         guards: Guards::default(),
         gpu_hour: None,
+        dialogue: None,
         prompts_per_repeat: 1,
         digest: String::new(),
+    }
+}
+
+/// What is asked with each request.
+pub(crate) fn request() -> RequestParameters {
+    RequestParameters {
+        stream: true,
+        max_tokens: 16,
+        min_tokens: None,
+        ignore_eos: false,
+        temperature: 0.0,
+        top_p: None,
+        top_k: None,
+        seed: None,
+        stop: Vec::new(),
+        extra: serde_json::Map::new(),
+        timeouts: Timeouts {
+            connect: Duration::from_secs(1),
+            first_token: Duration::from_secs(10),
+            idle: Duration::from_secs(1),
+            total: Duration::from_secs(60),
+        },
     }
 }

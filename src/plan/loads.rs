@@ -1243,7 +1243,7 @@ fn shorter_users(extent: UserExtent, users: u32) -> UserExtent {
     }
 }
 
-fn think(think: &DistributionSpec<Duration>) -> Distribution {
+pub(super) fn think(think: &DistributionSpec<Duration>) -> Distribution {
     let seconds = |time: &Spanned<Duration>| time.value.as_secs_f64();
     let bounds = |min: &Option<Spanned<Duration>>, max: &Option<Spanned<Duration>>| {
         (

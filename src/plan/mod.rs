@@ -8,6 +8,7 @@ mod matrix;
 mod backends;
 pub mod launch;
 mod prompts;
+mod conversations;
 mod requests;
 mod loads;
 pub mod external;
@@ -24,10 +25,11 @@ pub mod samples;
 pub mod presets;
 pub mod codes;
 
-pub use crate::spec::{Absence, Fingerprint};
+pub use crate::spec::{Absence, Fingerprint, History};
 pub use arrivals::{
     Arrival, ArrivalCurve, Arrivals, Process, RampShape, RateForm, RatePiece, load_seed,
 };
+pub use conversations::takes_messages;
 pub use external::ExternalBench;
 pub use fairness::{Fairness, Matter};
 pub use launch::{Launch, Lifetime, Offline, Port, ReadyRule, StopSignal};
@@ -127,6 +129,8 @@ pub struct Cell {
     pub workload: Arc<Workload>,
     /// What the prefixes that its prompts share are to the engine's prefix cache.
     pub cache: PrefixCache,
+    /// How its conversations are held; `None`: each request is a prompt of its own.
+    pub dialogue: Option<Dialogue>,
     /// What is asked of the engine with each request.
     pub request: RequestParameters,
     /// Stages in order; segments refer to ranges of them.
@@ -147,6 +151,17 @@ pub struct Cell {
     pub prompts_per_repeat: u64,
     /// `b3:` and the blake3 of the canonical JSON of what is sent.
     pub digest: String,
+}
+
+/// How conversations are held. Whatever counts requests in the cell's stages counts whole conversations then.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dialogue {
+    /// Whose answers later turns look back on.
+    pub history: History,
+    /// From an answer to the next turn.
+    pub think: Distribution,
+    /// Turns of a conversation, on average.
+    pub turns: f64,
 }
 
 /// The engine under test and how to reach it.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::requests::SMOKE_TOKENS;
-use super::{PlanOptions, RequestParameters};
+use super::{PlanOptions, RequestParameters, conversations};
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned};
 use crate::spec::{
     DistributionSpec, Expand, FileSource, LengthSpec, OverContext, PrefixDistribution, PromptOrder,
@@ -40,6 +40,9 @@ pub(super) fn is_made_for_a_tokenizer(id: &str, spec: &ScenarioSpec) -> bool {
         SourceSpec::Synthetic(_) | SourceSpec::Trace(_) => true,
         SourceSpec::File(file) => file_filter(file).counts_tokens(),
         SourceSpec::Sharegpt(conversations) => conversation_filter(conversations).counts_tokens(),
+        SourceSpec::Conversations(conversations) => {
+            conversations::filter(conversations).counts_tokens()
+        }
         SourceSpec::Inline(_) | SourceSpec::Categories(_) => false,
     })
 }
@@ -62,7 +65,7 @@ pub(super) fn load(
         workload,
     };
     let Some(written) = spec.prompts.as_ref().and_then(|prompts| prompts.get(id)) else {
-        return load_source(built_in(seed), None, found)
+        return load_source(built_in(seed), None, options, found)
             .map(|workload| vec![whole(workload)])
             .unwrap_or_default();
     };
@@ -78,9 +81,9 @@ pub(super) fn load(
     );
     let later = source.is_none() && !found.iter().any(|found| found.severity == Severity::Error);
     let loaded = match source {
-        Some(source) => load_source(source, Some(place(written)), found),
+        Some(source) => load_source(source, Some(place(written)), options, found),
         // What is not at hand in a check is stood in for.
-        None if later => load_source(built_in(seed), None, found),
+        None if later => load_source(built_in(seed), None, options, found),
         None => None,
     };
     let Some(workload) = loaded else {
@@ -122,9 +125,14 @@ fn built_in(seed: u64) -> PromptSource {
 fn load_source(
     source: PromptSource,
     place: Option<Span>,
+    options: &PlanOptions,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Arc<Workload>> {
-    match Workload::load(&source) {
+    let loaded = match options.library.prepared() {
+        Some(kept) => Workload::load_kept(&source, &kept),
+        None => Workload::load(&source),
+    };
+    match loaded {
         Ok(workload) => Some(Arc::new(workload)),
         Err(error) => {
             let diagnostic = Diagnostic::error("S058", error.to_string());
@@ -140,7 +148,7 @@ fn load_source(
 }
 
 /// Where the prompts come from, as written: the path, or the source.
-fn place(written: &PromptsSpec) -> Span {
+pub(super) fn place(written: &PromptsSpec) -> Span {
     match &written.source.value {
         SourceSpec::File(file) => file.path.span,
         SourceSpec::Trace(trace) => trace.path.span,
@@ -149,6 +157,7 @@ fn place(written: &PromptsSpec) -> Span {
             .path
             .as_ref()
             .map_or(written.source.span, |path| path.span),
+        SourceSpec::Conversations(conversations) => conversations.path.span,
         SourceSpec::Inline(_) | SourceSpec::Synthetic(_) => written.source.span,
     }
 }
@@ -196,6 +205,11 @@ fn source(
             },
             filter: conversation_filter(conversations),
         },
+        SourceSpec::Conversations(written) => {
+            let sha256 = written.sha256.as_ref();
+            let path = located(&written.path, sha256, options, sources, found)?;
+            conversations::source(written, path)
+        }
         SourceSpec::Categories(categories) => Source::Categories {
             path: absolute(&categories.path),
             only: categories
@@ -359,7 +373,7 @@ fn fields(written: &crate::spec::FieldsSpec) -> Fields {
         max_tokens: text(&written.max_tokens),
         min_tokens: text(&written.min_tokens),
         ignore_eos: text(&written.ignore_eos),
-        template: None,
+        ..Fields::default()
     }
 }
 

@@ -9,7 +9,7 @@ use super::prompts::LoadedSet;
 use super::{
     Api, Backend, BackendKind, BaselinePlan, Cell, Fairness, Fingerprint, GoodputBound, Guard,
     Guards, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule, TelemetryPlan, backends,
-    describe, digest, fairness, launch, prompts, requests, samples, slos,
+    conversations, describe, digest, fairness, launch, prompts, requests, samples, slos,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{
@@ -737,6 +737,12 @@ impl<'a> Resolver<'a> {
         let workload = replay.as_ref().map_or(Arc::clone(&set.workload), |replay| {
             Arc::new(replay.workload.clone())
         });
+        let dialogue =
+            conversations::dialogue(written_prompts, &workload, load.drive.think.as_ref());
+        if let (Some(_), Some(prompts)) = (&dialogue, written_prompts) {
+            let place = prompts::place(prompts);
+            conversations::check(&load.form, &backend, model, &workload, place, found);
+        }
         if self.options.smoke {
             requests::shorten(&mut request);
         }
@@ -787,6 +793,7 @@ impl<'a> Resolver<'a> {
                 .as_ref()
                 .and_then(|cost| cost.gpu_hour.as_ref())
                 .map(|price| price.value),
+            dialogue,
             prompts_per_repeat: 0,
             digest: String::new(),
         };

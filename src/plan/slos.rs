@@ -308,21 +308,6 @@ impl Compiler<'_> {
     }
 
     fn refuse_what_cannot_be_done(&mut self, slo: &SloSpec) {
-        let turn = |dimension: &Spanned<Dimension>| dimension.value == Dimension::Turn;
-        let in_overrides = slo
-            .overrides
-            .iter()
-            .flatten()
-            .flat_map(|narrower| &narrower.scope.clauses)
-            .map(|clause| &clause.dimension);
-        let split = slo
-            .split
-            .iter()
-            .flat_map(|split| split.iter())
-            .chain(in_overrides);
-        let unfinished = split
-            .filter(|dimension| turn(dimension))
-            .map(|dimension| (dimension.span, "splitting by turn"));
         let separated = slo
             .separated
             .iter()
@@ -332,7 +317,7 @@ impl Compiler<'_> {
             .confidence
             .iter()
             .map(|confidence| (confidence.span, "`confidence`"));
-        let all: Vec<(Span, &str)> = unfinished.chain(separated).chain(confidence).collect();
+        let all: Vec<(Span, &str)> = separated.chain(confidence).collect();
         for (span, what) in all {
             self.compiled
                 .found
@@ -698,7 +683,7 @@ impl Compiler<'_> {
                 .flatten()
                 .flat_map(|narrower| &narrower.scope.clauses)
                 .any(|c| c.dimension.value == dimension);
-            written || (implied && dimension == Dimension::Category)
+            written || (implied && matches!(dimension, Dimension::Category | Dimension::Turn))
         };
         let mut narrowed = Scope {
             each_gpu: is_split(Dimension::Gpu),
@@ -766,6 +751,12 @@ impl Compiler<'_> {
                 None,
             )]
         };
+        if is_split(Dimension::Turn) {
+            instances = instances
+                .into_iter()
+                .flat_map(|instance| self.each_turn(instance))
+                .collect();
+        }
         if is_split(Dimension::Repeat) {
             instances = instances
                 .into_iter()
@@ -773,6 +764,35 @@ impl Compiler<'_> {
                 .collect();
         }
         instances
+    }
+
+    /// One instance for each turn that a conversation of the group can have, as far as its own turns go.
+    fn each_turn<'g>(&self, instance: Instance<'g>) -> Vec<Instance<'g>> {
+        let cells = instance.places.iter().map(|place| &self.cells[place.cell]);
+        let most = cells
+            .map(|cell| cell.workload.facts().turns.max)
+            .max()
+            .unwrap_or(0)
+            .max(1);
+        let asked = |turn: &u32| {
+            let turns = &instance.narrowed.turns;
+            turns.is_empty() || turns.iter().any(|(from, to)| (from..=to).contains(&turn))
+        };
+        let one = |turn: u32| {
+            let mut labels = instance.labels.clone();
+            labels.push(("turn", turn.to_string()));
+            Instance {
+                places: instance.places,
+                has: instance.has,
+                narrowed: Scope {
+                    turns: vec![(turn, turn)],
+                    ..instance.narrowed.clone()
+                },
+                labels,
+            }
+        };
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        (1..=most).filter(asked).map(one).collect()
     }
 
     fn each_repeat<'g>(&self, instance: Instance<'g>) -> Vec<Instance<'g>> {
@@ -841,6 +861,11 @@ impl Compiler<'_> {
                         .categories
                         .iter()
                         .all(|category| meets(clause, category)),
+                    Dimension::Turn => instance
+                        .narrowed
+                        .turns
+                        .iter()
+                        .all(|(turn, _)| meets(clause, &turn.to_string())),
                     Dimension::Repeat => instance
                         .narrowed
                         .repeats

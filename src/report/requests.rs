@@ -117,7 +117,7 @@ pub fn row(names: &Names, run: CellRun, record: &RequestRecord, events: Events) 
 
 fn details(run: CellRun, record: &RequestRecord, events: Events) -> RequestDetails {
     RequestDetails {
-        request_id: request_id(run, record.stage, record.index),
+        request_id: request_id(run, record.home, record.index, record.turn),
         measured: record.measured,
         prompt: record.prompt.to_string(),
         turn: record.turn,

@@ -130,12 +130,15 @@ pub(super) fn run(
             unsent,
             facts: learnt,
             worker_cpu,
+            unfinished,
         } = attendant.attend(request, heard, began, standing, world)?;
         let wall = clock.now().since(began).as_secs_f64();
         for ((weighted, total), share) in cpu.iter_mut().zip(worker_cpu) {
             (*weighted, *total) = (*weighted + share * wall, *total + wall);
         }
         facts.merge(&learnt);
+        seen.events
+            .extend(unfinished_conversations(unfinished, clock.now()));
         append(&mut seen.records, records);
         seen.stages.extend(stages);
         seen.unsent.extend(unsent);
@@ -197,6 +200,14 @@ fn never_begun(cell: &Cell, segment: usize) -> Vec<(usize, u64)> {
             crate::plan::Planned::Estimate(_) | crate::plan::Planned::Unknown => (stage, 0),
         })
         .collect()
+}
+
+fn unfinished_conversations(unfinished: u64, at: Moment) -> Option<NotableEvent> {
+    (unfinished > 0).then(|| NotableEvent {
+        at,
+        kind: "conversations_unfinished",
+        text: format!("{unfinished} conversations would have gone on when their load was over"),
+    })
 }
 
 fn prompts_reused(cell: &Cell) -> Option<NotableEvent> {

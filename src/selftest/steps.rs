@@ -59,7 +59,7 @@ pub(super) fn streams(count: u32, step: Duration) -> Result<StreamStep, SelfTest
         .iter()
         .filter(|record| record.outcome == Outcome::Ok)
     {
-        let id = request_id(RUN, record.stage, record.index);
+        let id = request_id(RUN, record.home, record.index, record.turn);
         let (Some(entry), Some(first), Some(dispatched)) =
             (seen.log.get(&id), record.first_token, record.dispatched)
         else {

@@ -3,9 +3,10 @@
 use super::decode::Problems;
 use super::tree::Map;
 use super::types::{
-    BackendSpec, BatchSize, BatchSpec, CostSpec, DockerSpec, DriveSpec, HeaderSpec, InlineSource,
-    Interface, LaunchSpec, LevelsSpec, ProcessSpec, PromptsUse, ReadySpec, RequestSpec, RunSpec,
-    StageSpec, TargetSpec, TraceFormat, TraceLoadSpec, TraceSource, WorkersSpec,
+    BackendSpec, BatchSize, BatchSpec, ConversationsSource, CostSpec, DockerSpec, DriveSpec,
+    HeaderSpec, InlineSource, Interface, LaunchSpec, LevelsSpec, ProcessSpec, PromptsUse,
+    ReadySpec, RequestSpec, RunSpec, StageSpec, TargetSpec, TraceFormat, TraceLoadSpec,
+    TraceSource, WorkersSpec,
 };
 use super::values::Table;
 use crate::diagnostic::{Span, Spanned};
@@ -173,6 +174,22 @@ pub(super) fn trace_load(spec: &TraceLoadSpec, _: &Map, problems: &mut Problems)
         && from.value >= to.value
     {
         problems.error("S024", "`to` is not after `from`", to.span, "");
+    }
+}
+
+pub(super) fn conversations(spec: &ConversationsSource, _: &Map, problems: &mut Problems) {
+    for (key, turns) in [
+        ("min_turns", &spec.min_turns),
+        ("max_turns", &spec.max_turns),
+    ] {
+        if let Some(turns) = turns {
+            problems.at_least_one(key, turns);
+        }
+    }
+    if let (Some(least), Some(most)) = (&spec.min_turns, &spec.max_turns)
+        && least.value > most.value
+    {
+        problems.error("S024", "`max_turns` is below `min_turns`", most.span, "");
     }
 }
 

@@ -10,9 +10,9 @@ use super::decode::{Decode, Fields, ObjectSchema, Problems, shorten};
 use super::schema::Definitions;
 use super::tree::{Content, Map, Node};
 use super::types::{
-    CacheSpec, CacheState, CategoriesSource, DistributionSpec, FileSource, InlineSource,
-    LengthSpec, LognormalSpec, MixturePart, NormalSpec, PromptsSpec, PromptsUse, SharegptSource,
-    SourceKind, SourceSpec, SyntheticSource, TraceSource, ZipfSpec,
+    CacheSpec, CacheState, CategoriesSource, ConversationsSource, DistributionSpec, FileSource,
+    InlineSource, LengthSpec, LognormalSpec, MixturePart, NormalSpec, PromptsSpec, PromptsUse,
+    SharegptSource, SourceKind, SourceSpec, SyntheticSource, TraceSource, ZipfSpec,
 };
 use super::unions::{chosen, is_map, only};
 use super::values::OneOrMany;
@@ -23,6 +23,7 @@ const SOURCES: &[(SourceKind, &[&str])] = &[
     (SourceKind::Inline, InlineSource::KEYS),
     (SourceKind::File, FileSource::KEYS),
     (SourceKind::Sharegpt, SharegptSource::KEYS),
+    (SourceKind::Conversations, ConversationsSource::KEYS),
     (SourceKind::Categories, CategoriesSource::KEYS),
     (SourceKind::Synthetic, SyntheticSource::KEYS),
     (SourceKind::Trace, TraceSource::KEYS),
@@ -69,6 +70,7 @@ impl Decode for PromptsSpec {
                 source_schema::<InlineSource>(SourceKind::Inline, definitions),
                 source_schema::<FileSource>(SourceKind::File, definitions),
                 source_schema::<SharegptSource>(SourceKind::Sharegpt, definitions),
+                source_schema::<ConversationsSource>(SourceKind::Conversations, definitions),
                 source_schema::<CategoriesSource>(SourceKind::Categories, definitions),
                 source_schema::<SyntheticSource>(SourceKind::Synthetic, definitions),
                 source_schema::<TraceSource>(SourceKind::Trace, definitions),
@@ -89,6 +91,9 @@ fn decode_source(
         SourceKind::File => Fields::decode_fields(map, place, problems).map(SourceSpec::File),
         SourceKind::Sharegpt => {
             Fields::decode_fields(map, place, problems).map(SourceSpec::Sharegpt)
+        }
+        SourceKind::Conversations => {
+            Fields::decode_fields(map, place, problems).map(SourceSpec::Conversations)
         }
         SourceKind::Categories => {
             Fields::decode_fields(map, place, problems).map(SourceSpec::Categories)

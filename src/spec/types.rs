@@ -527,6 +527,8 @@ pub enum SourceSpec {
     File(FileSource),
     /// A file of conversations in ShareGPT's format.
     Sharegpt(SharegptSource),
+    /// A file of conversations, sent turn by turn.
+    Conversations(ConversationsSource),
     /// A file that maps categories to prompts.
     Categories(CategoriesSource),
     /// Made from a seed.
@@ -542,15 +544,16 @@ words! {
         Inline = "inline",
         /// A `.jsonl`, `.json`, `.csv`, `.txt` or `.parquet` file.
         File = "file",
-        /// A file of conversations in ShareGPT's format.
+        /// A file of conversations in ShareGPT's format; what is said first is the prompt.
         Sharegpt = "sharegpt",
+        /// A file of conversations, sent turn by turn.
+        Conversations = "conversations",
         /// A file that maps categories to prompts.
         Categories = "categories",
         /// Made from a seed.
         Synthetic = "synthetic",
         /// A file of requests as they once arrived, for a load with `trace`.
         Trace = "trace",
-        ? "conversations",
     }
 }
 
@@ -663,6 +666,46 @@ record! {
         pub sha256: Option<Spanned<String>>,
         /// Which turn of a conversation is the prompt. Default: `first_human`.
         pub turn: Option<Spanned<Turn>>,
+    }
+}
+
+record! {
+    /// A file of conversations, sent turn by turn: what a load counts (`rate`, `requests`, `limit`) are whole conversations.
+    pub struct ConversationsSource {
+        check: rules::conversations;
+        /// The file (`.json`, `.jsonl`, `.parquet`), relative to this one; or `hf://datasets/OWNER/NAME/FILE`, or an `https` URL
+        /// with its `sha256`.
+        pub path: Spanned<PathBuf>,
+        /// Whose answers later turns look back on: the engine's own, or those of the file. Default: `live`.
+        pub history: Option<Spanned<History>>,
+        /// From an answer to the next turn. Default: the load's `think`, else `0s`.
+        pub think: Option<DistributionSpec<Duration>>,
+        /// Conversations with fewer turns are left out. Default: 1.
+        pub min_turns: Option<Spanned<u32>>,
+        /// Longer conversations end after so many turns. Default: all.
+        pub max_turns: Option<Spanned<u32>>,
+        /// The least length in characters of what is said first.
+        pub min_chars: Option<Spanned<u32>>,
+        /// The greatest length in characters of what is said first.
+        pub max_chars: Option<Spanned<u32>>,
+        /// The least length in tokens of what is said first, counted by the model's tokenizer.
+        pub min_input_tokens: Option<Spanned<u32>>,
+        /// The greatest length in tokens of what is said first, counted by the model's tokenizer.
+        pub max_input_tokens: Option<Spanned<u32>>,
+        /// A regular expression that what is said first must match.
+        pub matches: Option<Spanned<String>>,
+        /// The SHA-256 of the file, as hex; a file behind a URL needs it.
+        pub sha256: Option<Spanned<String>>,
+    }
+}
+
+words! {
+    /// Whose answers the later turns of a conversation look back on.
+    pub enum History {
+        /// The engine's own, as it gave them.
+        Live = "live",
+        /// Those of the file.
+        Recorded = "recorded",
     }
 }
 

@@ -132,6 +132,7 @@ fn hanging(progress: Progress) -> RequestRecord {
         prompt: "".into(),
         category: None,
         turn: 1,
+        home: 0,
         user: None,
         intended: progress.stage_began,
         cap_wait: std::time::Duration::ZERO,

@@ -30,6 +30,7 @@ pub(super) fn answered(index: u64, intended_ms: u64, latency_ms: u64) -> Request
         prompt: "p".into(),
         category: None,
         turn: 1,
+        home: 0,
         user: None,
         intended: ms(intended_ms),
         cap_wait: Duration::ZERO,

@@ -106,6 +106,7 @@ fn candidate(category: &str, number: usize, prompt: Value) -> Result<Candidate, 
         min_tokens: count("min_tokens", field(&["min_output_tokens", "min_tokens"]))?,
         ignore_eos: truth("ignore_eos", field(&["ignore_eos"]))?,
         expected_tokens: field(&["expected_tokens"]).map(range).transpose()?,
+        conversation: None,
     })
 }
 

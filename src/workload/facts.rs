@@ -24,6 +24,8 @@ pub struct Facts {
     pub tokens: Spread,
     /// Whether a tokenizer counted them.
     pub counted: bool,
+    /// Turns of the measured conversations; all zero for a set of single prompts.
+    pub turns: Spread,
     /// Measured prompts of each category, in the order of the file.
     pub categories: Vec<(Arc<str>, u64)>,
 }
@@ -39,12 +41,37 @@ pub enum DropReason {
     NotHumanFirst,
     /// It holds nothing that a user says.
     NoText,
+    /// Somebody other than a user and an assistant speaks in it.
+    OtherSpeaker,
+    /// It has fewer turns than are wanted.
+    FewTurns,
     /// Its category was not asked for.
     OtherCategory,
     /// Its text does not match the filter's regular expression.
     NoMatch,
     /// A request of a trace without a token in its prompt or its answer.
     NoTokens,
+}
+
+impl DropReason {
+    const ALL: [DropReason; 9] = [
+        DropReason::TooShort,
+        DropReason::TooLong,
+        DropReason::NotHumanFirst,
+        DropReason::NoText,
+        DropReason::OtherSpeaker,
+        DropReason::FewTurns,
+        DropReason::OtherCategory,
+        DropReason::NoMatch,
+        DropReason::NoTokens,
+    ];
+
+    /// The reason with this text.
+    pub(super) fn named(text: &str) -> Option<DropReason> {
+        DropReason::ALL
+            .into_iter()
+            .find(|reason| reason.to_string() == text)
+    }
 }
 
 impl fmt::Display for DropReason {
@@ -54,6 +81,8 @@ impl fmt::Display for DropReason {
             DropReason::TooLong => "too long",
             DropReason::NotHumanFirst => "not begun by a human turn",
             DropReason::NoText => "without text",
+            DropReason::OtherSpeaker => "with another speaker",
+            DropReason::FewTurns => "with too few turns",
             DropReason::OtherCategory => "of another category",
             DropReason::NoMatch => "without a match",
             DropReason::NoTokens => "without tokens",

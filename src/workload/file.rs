@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
+use super::conversation::TurnFilter;
 use super::error::{Stopped, WorkloadError};
 use super::parquet;
 use super::row::{Row, RowSeed, RowTemplate, holds_prompts};
@@ -63,6 +64,29 @@ pub(super) fn read_sharegpt_stream(
 ) -> Result<(), Stopped> {
     let reader = BufReader::with_capacity(BUFFER, stream);
     read_json(reader, &Fields::default(), &Row::into_first_turn, selection)
+}
+
+/// Reads a file of conversations: JSON as ShareGPT's, JSON lines, or Parquet.
+pub(super) fn read_conversations(
+    path: &Path,
+    wanted: &TurnFilter,
+    selection: &mut Selection,
+) -> Result<(), WorkloadError> {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    let reader = open(path)?;
+    let fields = Fields {
+        conversations: true,
+        ..Fields::default()
+    };
+    let judge = |row: Row| row.into_conversation(wanted);
+    match ending.map(str::to_ascii_lowercase).as_deref() {
+        Some("parquet") => parquet::read_rows(reader.into_inner(), &fields, &judge, selection),
+        Some("txt" | "csv") => Err(unreadable(
+            "conversations are read from .json, .jsonl and .parquet files",
+        )),
+        _ => read_json(reader, &fields, &judge, selection),
+    }
+    .map_err(|stopped| stopped.at(path))
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, WorkloadError> {

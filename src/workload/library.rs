@@ -72,6 +72,12 @@ impl Library {
         }
     }
 
+    /// Where prepared sets are kept; `None` for a library without a cache.
+    pub fn prepared(&self) -> Option<PathBuf> {
+        let cache = &self.cache;
+        (!cache.as_os_str().is_empty()).then(|| cache.join("prepared"))
+    }
+
     /// The files of a tokenizer: `named` is a file or folder, seen from `folder`, or else the name of a model on the hub, like
     /// `owner/name` or `owner/name@revision`.
     ///

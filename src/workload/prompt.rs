@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::conversation::Conversation;
+
 /// One prompt with its own controls.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
     /// Unique in its set.
     pub id: Arc<str>,
-    /// What the user says.
+    /// What the user says; of a conversation, first.
     pub text: Arc<str>,
     /// The text as a JSON string with its quotes, so that a request body is put together by copying.
     pub json: Arc<str>,
@@ -23,6 +25,8 @@ pub struct Prompt {
     pub expected_tokens: Option<(u32, u32)>,
     /// Prompt tokens, when they are known or estimated.
     pub tokens: Option<u32>,
+    /// The conversation that it begins, where it is no single prompt.
+    pub conversation: Option<Arc<Conversation>>,
 }
 
 impl Prompt {
@@ -41,18 +45,22 @@ impl Prompt {
             min_tokens: None,
             ignore_eos: None,
             expected_tokens: None,
+            conversation: None,
         }
     }
 
     /// The same prompt behind a first word that no other prompt begins with, so that no prefix cache knows it.
     pub(super) fn behind(&self, word: &str, id: String) -> Prompt {
+        let text = format!("{word}: {}", self.text);
+        let conversation = self.conversation.as_ref();
         Prompt {
             category: self.category.clone(),
             max_tokens: self.max_tokens,
             min_tokens: self.min_tokens,
             ignore_eos: self.ignore_eos,
             expected_tokens: self.expected_tokens,
-            ..Prompt::new(id, format!("{word}: {}", self.text))
+            conversation: conversation.map(|whole| whole.beginning(&text).into()),
+            ..Prompt::new(id, text)
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::conversation::{Conversation, TurnFilter};
 use super::facts::DropReason;
 use super::select::{Candidate, Unfit};
 use super::source::Fields;
@@ -27,6 +28,8 @@ pub(super) struct Row {
     readable: bool,
     prompt: Option<Value>,
     turns: Option<Turns>,
+    /// All messages of a conversation, where they are wanted.
+    messages: Option<Value>,
     text: Option<Value>,
     id: Option<Value>,
     category: Option<Value>,
@@ -125,6 +128,24 @@ impl Row {
         }
     }
 
+    /// The row of a file of conversations: it must hold one; what cannot be used is dropped.
+    pub(super) fn into_conversation(mut self, wanted: &TurnFilter) -> Result<Candidate, Unfit> {
+        if !self.readable {
+            return Err(bad("is neither an object nor a text"));
+        }
+        let Some(messages) = self.messages.take() else {
+            return Err(bad(
+                "has no messages in `conversations`, `conversation` or `messages`",
+            ));
+        };
+        let conversation = Conversation::of(messages, wanted)?;
+        let text = conversation.turns[0].said.to_string();
+        Ok(Candidate {
+            conversation: Some(conversation),
+            ..self.with_text(text)?
+        })
+    }
+
     fn with_text(self, text: String) -> Result<Candidate, Unfit> {
         let candidate = Candidate {
             id: self.id.and_then(name),
@@ -134,6 +155,7 @@ impl Row {
             min_tokens: count("min_tokens", self.min_tokens)?,
             ignore_eos: truth("ignore_eos", self.ignore_eos)?,
             expected_tokens: None,
+            conversation: None,
         };
         consistent(candidate)
     }
@@ -248,7 +270,7 @@ fn is_human(turn: &Value) -> bool {
 }
 
 /// What a value says: a text, the text parts of a message, or the first human turn of a conversation.
-fn said(value: Value) -> Option<String> {
+pub(super) fn said(value: Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text),
         Value::Array(items) if items.iter().any(is_human) => {
@@ -377,6 +399,9 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
         }
         while let Some(key) = map.next_key::<String>()? {
             match slot(self.0, &key) {
+                Some(Slot::Turns) if self.0.conversations => {
+                    row.messages = Some(map.next_value()?);
+                }
                 Some(Slot::Turns) => {
                     if let Some(turns) = map.next_value_seed(TurnsSeed)? {
                         row.turns = Some(turns);

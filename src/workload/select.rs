@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::seed::Seed;
 
+use super::conversation::Conversation;
 use super::error::{RowProblem, WorkloadError};
 use super::facts::DropReason;
 use super::prompt::estimated_tokens;
@@ -28,6 +29,7 @@ pub(super) struct Candidate {
     pub(super) min_tokens: Option<u32>,
     pub(super) ignore_eos: Option<bool>,
     pub(super) expected_tokens: Option<(u32, u32)>,
+    pub(super) conversation: Option<Conversation>,
 }
 
 /// Why a row offers nothing.
@@ -42,7 +44,7 @@ pub(super) enum Unfit {
 /// A chosen row; ordered by its key.
 #[derive(Clone, Debug)]
 pub(super) struct Chosen {
-    key: u64,
+    pub(super) key: u64,
     /// Its number in the source, from 1.
     pub(super) row: u64,
     pub(super) candidate: Candidate,
@@ -119,6 +121,25 @@ impl Selection {
             .iter()
             .map(|(reason, count)| (*reason, *count))
             .collect()
+    }
+
+    /// The chosen rows in no order.
+    pub(super) fn chosen(&self) -> impl Iterator<Item = &Chosen> {
+        self.chosen.iter()
+    }
+
+    /// Takes in what another selection of the same kind has chosen.
+    pub(super) fn restore(
+        &mut self,
+        read: u64,
+        kept: u64,
+        dropped: Vec<(DropReason, u64)>,
+        chosen: Vec<Chosen>,
+    ) {
+        self.read = read;
+        self.kept = kept;
+        self.dropped = dropped.into_iter().collect();
+        self.chosen = chosen.into();
     }
 
     /// The chosen rows in the order in which they are asked.

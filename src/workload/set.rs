@@ -11,8 +11,9 @@ use crate::units::Moment;
 use super::categories::read_categories;
 use super::error::WorkloadError;
 use super::facts::{DropReason, Facts, Spread};
-use super::file::{read_file, read_sharegpt, read_sharegpt_stream};
+use super::file::{read_conversations, read_file, read_sharegpt, read_sharegpt_stream};
 use super::lengths::LengthDistribution;
+use super::prepared::Prepared;
 use super::prompt::Prompt;
 use super::prose::Prose;
 use super::select::{Candidate, Chosen, Selection, Unfit, measured_part};
@@ -80,7 +81,28 @@ impl Workload {
     /// # Errors
     /// See [`WorkloadError`].
     pub fn load(source: &PromptSource) -> Result<Workload, WorkloadError> {
+        Workload::load_by(source, None)
+    }
+
+    /// The same, where what was chosen from a large file is kept in the folder `kept` and found there the next time.
+    ///
+    /// # Errors
+    /// See [`WorkloadError`].
+    pub fn load_kept(source: &PromptSource, kept: &Path) -> Result<Workload, WorkloadError> {
+        Workload::load_by(source, Prepared::of(source, kept))
+    }
+
+    fn load_by(
+        source: &PromptSource,
+        prepared: Option<Prepared>,
+    ) -> Result<Workload, WorkloadError> {
         let mut selection = Selection::new(source, filter(&source.from))?;
+        if prepared
+            .as_ref()
+            .is_some_and(|prepared| prepared.read(&mut selection))
+        {
+            return Workload::selected(source, selection, Path::new(""));
+        }
         let path = match &source.from {
             Source::Inline(prompts) => {
                 take_inline(prompts, &mut selection);
@@ -100,6 +122,10 @@ impl Workload {
                 let path = Path::new("embedded/chat.json");
                 read_sharegpt_stream(EMBEDDED.as_bytes(), &mut selection)
                     .map_err(|stopped| stopped.at(path))?;
+                path
+            }
+            Source::Conversations { path, turns, .. } => {
+                read_conversations(path, turns, &mut selection)?;
                 path
             }
             Source::Categories { path, only } => {
@@ -138,6 +164,9 @@ impl Workload {
                 return Ok(Workload::trace(prompts));
             }
         };
+        if let Some(prepared) = prepared.filter(|_| selection.bad == 0) {
+            prepared.write(&selection);
+        }
         Workload::selected(source, selection, path)
     }
 
@@ -172,6 +201,23 @@ impl Workload {
             Prompts::Synthetic(made) => made.shared_prefix.map(|prefix| prefix.groups),
             Prompts::Listed(_) | Prompts::Trace(_) => None,
         }
+    }
+
+    /// Whether it holds conversations, which are sent turn by turn.
+    pub fn is_conversations(&self) -> bool {
+        self.facts.turns.max > 0
+    }
+
+    /// Whether some conversation of it begins with what the model is told beforehand.
+    pub fn has_system_messages(&self) -> bool {
+        let Prompts::Listed(listed) = &self.prompts else {
+            return false;
+        };
+        let mut conversations = listed
+            .all
+            .iter()
+            .filter_map(|entry| entry.prompt.conversation.as_ref());
+        conversations.any(|conversation| conversation.system.is_some())
     }
 
     /// The longest answer that a prompt of the set asks for by itself, where the set decides on the length of every answer.
@@ -306,6 +352,7 @@ impl Workload {
             warmup: (entries.len() - measured) as u64,
             characters: Spread::of(characters(&entries[..measured]).collect()),
             tokens: Spread::of(tokens(&entries[..measured]).collect()),
+            turns: Spread::of(turns(&entries[..measured]).collect()),
             categories: counted(&categories, &entries[..measured]),
             ..facts
         };
@@ -399,7 +446,9 @@ fn set_seed(source: &PromptSource) -> Seed {
 
 fn filter(from: &Source) -> Filter {
     match from {
-        Source::File { filter, .. } | Source::ShareGpt { filter, .. } => filter.clone(),
+        Source::File { filter, .. }
+        | Source::ShareGpt { filter, .. }
+        | Source::Conversations { filter, .. } => filter.clone(),
         Source::Inline(_)
         | Source::Categories { .. }
         | Source::Synthetic { .. }
@@ -436,6 +485,7 @@ fn entries(chosen: Vec<Chosen>) -> Vec<Entry> {
                     min_tokens: candidate.min_tokens,
                     ignore_eos: candidate.ignore_eos,
                     expected_tokens: candidate.expected_tokens,
+                    conversation: candidate.conversation.map(Arc::new),
                     ..Prompt::new(id, candidate.text)
                 },
             }
@@ -478,6 +528,14 @@ fn digest_of(entries: &[&Entry]) -> String {
             prompt.ignore_eos,
         ]);
         hasher.update(content.to_string().as_bytes());
+        if let Some(conversation) = &prompt.conversation {
+            let turns = conversation.turns.iter();
+            let turns: Vec<_> = turns
+                .map(|turn| (&*turn.said, turn.answer.as_deref()))
+                .collect();
+            let whole = serde_json::json!([conversation.system.as_deref(), turns]);
+            hasher.update(whole.to_string().as_bytes());
+        }
         hasher.update(b"\n");
     }
     hasher.finalize().to_hex().to_string()
@@ -526,6 +584,13 @@ fn tokens(entries: &[Entry]) -> impl Iterator<Item = u64> + '_ {
     entries
         .iter()
         .filter_map(|entry| entry.prompt.tokens.map(u64::from))
+}
+
+fn turns(entries: &[Entry]) -> impl Iterator<Item = u64> + '_ {
+    let conversations = entries
+        .iter()
+        .filter_map(|entry| entry.prompt.conversation.as_ref());
+    conversations.map(|conversation| conversation.turns.len() as u64)
 }
 
 fn warmup_part(entries: &[Entry], measured: usize, salt: u64) -> Arc<[Prompt]> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::conversation::TurnFilter;
 use super::lengths::LengthDistribution;
 use super::tokenizer::Tokenizer;
 use super::trace::TraceFile;
@@ -47,6 +48,15 @@ pub enum Source {
         path: Option<PathBuf>,
         /// Which conversations are wanted (capabilities B1: 50 to 8000 characters).
         filter: Filter,
+    },
+    /// A file of conversations, in ShareGPT's format or as `messages`, sent turn by turn.
+    Conversations {
+        /// The file.
+        path: PathBuf,
+        /// Which conversations are wanted, by what is said first.
+        filter: Filter,
+        /// Which of them, by their turns, and what of them is kept.
+        turns: TurnFilter,
     },
     /// A map of category → prompts, YAML or JSON.
     Categories {
@@ -94,6 +104,8 @@ pub struct Fields {
     pub ignore_eos: Option<String>,
     /// A template that makes the prompt of a row, which it knows as `row`.
     pub template: Option<String>,
+    /// Whether whole conversations are read, in place of what is said first.
+    pub conversations: bool,
 }
 
 /// Which prompts of a source are wanted; every bound is included.

@@ -203,6 +203,7 @@ fn record(id: RequestId, sent: Moment, events: &[OutputEvent]) -> RequestRecord 
         prompt: "p".into(),
         category: None,
         turn: 1,
+        home: 0,
         user: None,
         intended: sent,
         cap_wait: Duration::ZERO,

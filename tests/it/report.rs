@@ -808,6 +808,7 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
     };
     Cell {
         prompts_per_repeat: 1,
+        dialogue: None,
         id: format!("{}/llama8b/{prompts}/steady", kind.name()),
         backend: Arc::new(Backend {
             id: kind.name().into(),
@@ -918,6 +919,7 @@ fn conformance_request() -> RequestRecord {
         prompt: "greeting".into(),
         category: Some("short, plain".into()),
         turn: 1,
+        home: 1,
         user: None,
         intended: Moment::ZERO,
         cap_wait: Duration::ZERO,

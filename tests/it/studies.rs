@@ -62,7 +62,7 @@ fn every_study_checks() {
         assert!(text.starts_with(modeline), "{}", path.display());
         studies += 1;
     }
-    assert_eq!(studies, 5);
+    assert_eq!(studies, 6);
 }
 
 #[test]
@@ -71,6 +71,13 @@ fn a_warm_prefix_cache_shortens_the_time_to_the_first_token() {
     let ttft = measured("prefix-reuse.yaml", &sets, "ttft", "p50");
     let (cold, warm) = (of(&ttft, "rag-cold"), of(&ttft, "rag-warm"));
     assert!(warm < 0.7 * cold, "{warm} warm, {cold} cold");
+}
+
+#[test]
+fn a_later_turn_waits_for_what_is_new_in_it_alone() {
+    let sets = ["load.people.levels.requests=24", "prompts.talks.think=20ms"];
+    let hits = measured("conversations.yaml", &sets, "prefix_hit_rate", "value");
+    assert!(of(&hits, "/talks/") > 0.2, "{hits:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::Dialect;
-use super::wording::{Wording, wording};
+use super::wording::{Wording, listing, wording};
 use crate::plan::RequestParameters;
 use crate::workload::Prompt;
 
@@ -12,9 +12,11 @@ use crate::workload::Prompt;
 #[derive(Clone, Debug)]
 pub struct BodyTemplate {
     /// `{"model":"m","messages":[{"role":"user","content":`
-    before: String,
+    pub(super) before: String,
     /// What closes the prompt: `}]` or nothing.
-    close: &'static str,
+    pub(super) close: &'static str,
+    /// What stands before a list of messages, and the field that a system message has of its own, where the language has them.
+    pub(super) listing: Option<(String, Option<&'static str>)>,
     /// `,"stream":true,…`: everything that no prompt changes.
     constants: String,
     /// What closes the body: one brace for each level.
@@ -75,8 +77,10 @@ impl BodyTemplate {
             let inside: String = inner.iter().map(written).collect();
             constants.push_str(&format!(",{}:{{{}", json!(nest), &inside[1..]));
         }
+        let named = |before: &str| before.replace("MODEL", &model.to_string());
         BodyTemplate {
-            before: before.replace("MODEL", &model.to_string()),
+            before: named(before),
+            listing: listing(dialect.api).map(|listing| (named(listing.before), listing.system)),
             close,
             constants,
             end: if inner.is_some() { "}}" } else { "}" },
@@ -95,12 +99,22 @@ impl BodyTemplate {
 
     /// The body for one prompt; the prompt's own limits win over the cell's.
     pub fn fill(&self, prompt: &Prompt) -> Bytes {
-        let mut body = String::with_capacity(
-            self.before.len() + prompt.json.len() + self.constants.len() + 96,
-        );
-        body.push_str(&self.before);
-        body.push_str(&prompt.json);
-        body.push_str(self.close);
+        self.written(&self.before, &prompt.json, self.close, prompt)
+    }
+
+    /// The body with this content in the prompt's place; the prompt's own limits win over the cell's.
+    pub(super) fn written(
+        &self,
+        before: &str,
+        content: &str,
+        close: &str,
+        prompt: &Prompt,
+    ) -> Bytes {
+        let mut body =
+            String::with_capacity(before.len() + content.len() + self.constants.len() + 96);
+        body.push_str(before);
+        body.push_str(content);
+        body.push_str(close);
         body.push_str(&self.constants);
         // A prompt that brings its own cap is capped by the smaller of the two.
         let max_tokens = prompt

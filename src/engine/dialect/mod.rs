@@ -4,6 +4,8 @@
 //! a file of its own that says what one event means; `wording.rs` says how each writes a request.
 
 pub mod body;
+pub mod dialog;
+pub mod answer;
 mod wording;
 pub mod event;
 pub mod glance;
@@ -15,7 +17,9 @@ mod triton;
 mod tgi;
 mod ollama;
 
+pub use answer::Spoken;
 pub use body::BodyTemplate;
+pub use dialog::Message;
 pub use event::{EventFacts, Usage, read_event};
 pub use shape::Shape;
 

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Dialect;
+use super::dialog::Listing;
 use crate::plan::{Api, RequestParameters};
 
 /// A request with gaps for the prompt and its own limits.
@@ -153,6 +154,17 @@ pub(super) fn wording(dialect: Dialect, parameters: &RequestParameters) -> Wordi
             ignore_eos: None,
         },
     }
+}
+
+/// How a language lists the messages of a conversation; `None` where it takes a text.
+pub(super) fn listing(api: Api) -> Option<Listing> {
+    let (before, system) = match api {
+        Api::Chat | Api::Ollama => (r#"{"model":MODEL,"messages":["#, None),
+        Api::Messages => (r#"{"model":MODEL,"messages":["#, Some("\"system\"")),
+        Api::Responses => (r#"{"model":MODEL,"input":["#, None),
+        Api::Completions | Api::Generate | Api::Triton | Api::Tgi | Api::Offline => return None,
+    };
+    Some(Listing { before, system })
 }
 
 fn top(
