@@ -31,8 +31,8 @@ pub fn run(plan: &Plan, world: &mut World<'_>) -> Vec<CellResult> {
     for (position, &run) in plan.order.iter().enumerate() {
         let cell = &plan.cells[run.cell];
         world.watcher.cell_begins(position, run);
-        let result = match refusal(plan, cell, world, began, &spent) {
-            Some(why) => CellResult::NotRun(run, why),
+        let (result, target) = match refusal(plan, cell, world, began, &spent) {
+            Some(why) => (CellResult::NotRun(run, why), None),
             None => run_cell(plan, run, &spent, &mut standing, world),
         };
         if let CellResult::Measured(seen) = &result {
@@ -49,6 +49,14 @@ pub fn run(plan: &Plan, world: &mut World<'_>) -> Vec<CellResult> {
             position + 1 < plan.order.len() && matches!(result, CellResult::Measured(_));
         results.push(result);
         world.watcher.so_far(&results);
+        // What was measured is told by now, whatever comes of the engine's own benchmark.
+        if let (Some(CellResult::Measured(seen)), Some(target)) = (results.last_mut(), target)
+            && let (Some(bench), Ending::Complete) = (external::due(plan, run), &seen.ending)
+        {
+            let said = external::run(cell, bench, &target, world);
+            Arc::make_mut(seen).external = Some(said);
+            world.watcher.so_far(&results);
+        }
         if cools_down {
             world.interrupt.wait(cell.cooldown);
         }
@@ -108,35 +116,39 @@ fn expected(cell: &Cell) -> Duration {
     Duration::try_from_secs_f64(cell_totals(cell).seconds).unwrap_or(Duration::MAX)
 }
 
+/// Runs a cell; where it was measured, also what an engine's own benchmark would be told.
 fn run_cell(
     plan: &Plan,
     run: CellRun,
     spent: &Spent,
     standing: &mut Standing<'_>,
     world: &mut World<'_>,
-) -> CellResult {
+) -> (CellResult, Option<external::Target>) {
     let cell = &plan.cells[run.cell];
     let mut events = Vec::new();
     let ready = match standing.ready(run, &mut events, world) {
         Ok(ready) => ready,
         Err(_) if world.interrupt.count() > 0 => {
-            return CellResult::NotRun(run, NotRun::Interrupted);
+            return (CellResult::NotRun(run, NotRun::Interrupted), None);
         }
         Err(problem) if cell.backend.optional => {
-            return CellResult::NotRun(run, NotRun::OptionalNotReady(problem.0));
+            return (
+                CellResult::NotRun(run, NotRun::OptionalNotReady(problem.0)),
+                None,
+            );
         }
-        Err(problem) => return CellResult::NotRun(run, NotRun::NotReady(problem.0)),
+        Err(problem) => return (CellResult::NotRun(run, NotRun::NotReady(problem.0)), None),
     };
     let target = external::Target::of(&ready);
     match cell::run(plan, run, ready, spent.left(plan), standing, world) {
         Ok(mut seen) => {
             seen.events.splice(0..0, events);
-            if let (Some(bench), Ending::Complete) = (external::due(plan, run), &seen.ending) {
-                seen.external = Some(external::run(cell, bench, &target, world));
-            }
-            CellResult::Measured(Arc::new(seen))
+            (CellResult::Measured(Arc::new(seen)), Some(target))
         }
-        Err(error) => CellResult::NotRun(run, NotRun::NotReady(error.to_string())),
+        Err(error) => {
+            let why = NotRun::NotReady(error.to_string());
+            (CellResult::NotRun(run, why), None)
+        }
     }
 }
 

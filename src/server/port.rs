@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A program that listens on a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,14 +21,39 @@ impl fmt::Display for Holder {
     }
 }
 
-/// A port that nobody listens on.
+/// Ports below the system's own range that are tried.
+const BELOW: u16 = 12_000;
+
+/// A port that nobody listens on, and that no outgoing connection is given: one of those could take it before an engine does.
 ///
 /// # Errors
 /// The machine has none left.
 pub fn free_port() -> std::io::Result<u16> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let lowest = range.ok().and_then(|text| lowest_outgoing(&text));
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    if let Some(found) = candidates(lowest.unwrap_or(32_768)).find(is_free) {
+        return Ok(found);
+    }
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())
+}
+
+/// The lowest port that outgoing connections are given.
+fn lowest_outgoing(range: &str) -> Option<u16> {
+    range.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// The ports below, each once; every process and every call begin elsewhere, so that two of them seldom meet.
+fn candidates(lowest: u16) -> impl Iterator<Item = u16> {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(BELOW.min(lowest.saturating_sub(1024)));
+    let first = lowest - count as u16;
+    let start = std::process::id()
+        .wrapping_mul(7919)
+        .wrapping_add(CALLS.fetch_add(97, Ordering::Relaxed));
+    (0..count).map(move |step| first + (start.wrapping_add(step) % count) as u16)
 }
 
 /// Who listens on a port, if anybody does.
@@ -94,6 +120,21 @@ mod tests {
         assert_eq!(pid, std::process::id() as i32);
         drop(listener);
         assert_eq!(holder(port), None);
+    }
+
+    #[test]
+    fn free_ports_are_none_that_outgoing_connections_are_given() {
+        assert_eq!(lowest_outgoing("32768\t60999\n"), Some(32_768));
+        let mut ports: Vec<u16> = candidates(32_768).collect();
+        ports.sort_unstable();
+        assert_eq!(
+            (ports.len(), ports[0], ports[11_999]),
+            (12_000, 20_768, 32_767)
+        );
+        ports.dedup();
+        assert_eq!(ports.len(), 12_000);
+        assert_eq!(candidates(1024).count(), 0);
+        assert_ne!(free_port().unwrap(), free_port().unwrap());
     }
 
     #[test]

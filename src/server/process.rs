@@ -343,7 +343,6 @@ pub fn run_to_end(
     let writing = Log::open(log, command).map_err(broken)?;
     let mut child = ours(program, COMMAND)
         .args(&command.words)
-        .envs(command.env.iter().map(|(name, value)| (name, value)))
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(writing.file.try_clone().map_err(broken)?)

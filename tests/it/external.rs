@@ -1,8 +1,10 @@
 //! An engine's own benchmark beside ours: run, read, and kept apart.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::tool::Desk;
+use crate::tool::{Desk, until};
 
 const TEN: &str = "{ levels: { users: 2, requests: 10, warmup: 0s } }";
 
@@ -86,5 +88,36 @@ fn a_benchmark_that_fails_is_told_and_changes_no_verdict() {
             "{script}: {problem}"
         );
         assert!(ended.err.contains(told), "{}", ended.err);
+    }
+}
+
+/// A benchmark that never ends, and tells its process.
+const ENDLESS: &str = "import os, time\nopen('pid.new', 'w').write(str(os.getpid()))\nos.rename('pid.new', 'pid')\ntime.sleep(86400)\n";
+
+#[test]
+fn a_benchmark_goes_with_the_runner_however_that_ends() {
+    for (signal, code) in [(Signal::SIGINT, Some(130)), (Signal::SIGKILL, None)] {
+        let desk = Desk::new();
+        desk.write("bench.py", ENDLESS);
+        let bench = "{ command: [python3, bench.py], parse: vllm }";
+        let running = desk.start_run(&with_bench(bench), &[], &[]);
+        let file = desk.path("pid");
+        until("the benchmark runs", || file.exists());
+        let pid = std::fs::read_to_string(&file).unwrap().parse().unwrap();
+        running.signal(signal);
+        let ended = running.end();
+        assert_eq!(ended.code, code, "{}", ended.err);
+        until("the benchmark is gone", || {
+            kill(Pid::from_raw(pid), None).is_err()
+        });
+        // What was measured before it is kept.
+        assert!(ended.requests().rows.len() >= 10);
+        if signal == Signal::SIGINT {
+            let problem = ended.report()["external"][0]["problem"].clone();
+            assert!(
+                problem.as_str().unwrap().contains("was stopped"),
+                "{problem}"
+            );
+        }
     }
 }

@@ -65,7 +65,7 @@ fn what_is_missing_is_told_with_a_remedy() {
             "write `port: auto`",
         ),
         (
-            "{ kind: vllm, launch: { python: no-such-venv, command: [vllm, serve, \"{model}\", --port, \"{port}\"] } }".to_owned(),
+            "{ kind: vllm, launch: { python: ./no-such-venv/bin/python, command: [vllm, serve, \"{model}\", --port, \"{port}\"] } }".to_owned(),
             "there is no Python in `".to_owned(),
             "a virtual environment",
         ),
