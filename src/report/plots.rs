@@ -123,6 +123,8 @@ fn labelled(mut scene: Scene, labels: &str) -> Scene {
 /// The cells of a report as they are drawn.
 struct Book<'a> {
     lines: Vec<Line<'a>>,
+    /// Memory of the largest GPU in bytes.
+    memory: Option<f64>,
 }
 
 /// A cell, its colour, and its measured stages with their load.
@@ -167,7 +169,12 @@ impl<'a> Book<'a> {
         let names = wording::short_ids(report);
         let colours = colours::of_cells(report);
         let lines = report.cells.iter().zip(names).zip(colours);
+        let gpus = report.environment.gpus.iter();
         Book {
+            memory: gpus
+                .filter_map(|gpu| gpu.memory_bytes)
+                .max()
+                .map(|bytes| bytes as f64),
             lines: lines
                 .map(|((cell, name), colour)| Line {
                     cell,
@@ -312,17 +319,45 @@ impl<'a> Book<'a> {
     }
 
     fn pareto(&self) -> Option<Scene> {
-        let plots = self.curves_over(
+        let mut plots = self.curves_over(
             |_| true,
             |_, stage| Some(value(stage, "output_tps value", 1.0)?.value),
             |stage, _| value(stage, "ttft p95", 1.0),
         );
+        plots.extend(self.front());
         alone(
             plots,
             "Latency against Throughput (right and down is better)",
             "Throughput (tokens/sec)",
             "P95 TTFT (ms)",
         )
+    }
+
+    /// The points that no other beats by both throughput and latency.
+    fn front(&self) -> Option<Plot> {
+        let points = self.lines.iter().flat_map(|line| &line.points);
+        let points: Vec<(f64, f64)> = points
+            .filter_map(|(_, stage, _)| {
+                let tps = value(stage, "output_tps value", 1.0)?.value;
+                Some((tps, value(stage, "ttft p95", 1.0)?.value))
+            })
+            .collect();
+        let beats = |one: &(f64, f64), other: &(f64, f64)| {
+            one.0 >= other.0 && one.1 <= other.1 && one != other
+        };
+        let mut front: Vec<(f64, f64)> = points
+            .iter()
+            .filter(|own| !points.iter().any(|other| beats(other, own)))
+            .copied()
+            .collect();
+        front.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let line = LinePlot::new()
+            .with_data(front)
+            .with_color("#808080")
+            .with_stroke_width(1.5)
+            .with_dotted()
+            .with_legend("Pareto front");
+        (!points.is_empty()).then_some(Plot::Line(line))
     }
 
     fn benchmark(&self) -> Option<Scene> {
@@ -464,6 +499,11 @@ impl<'a> Book<'a> {
     }
 
     fn performance(&self) -> Option<Scene> {
+        // Without the size of a GPU its memory can be told in bytes alone.
+        let (memory, scale) = match self.memory {
+            Some(bytes) => ("Memory (%)", 100.0 / bytes),
+            None => ("Memory (GiB)", 1.0 / (1u64 << 30) as f64),
+        };
         panels(
             2,
             2,
@@ -472,7 +512,7 @@ impl<'a> Book<'a> {
                     bars(&self.peaks("output_tps value", 1.0)),
                     format!("Throughput {HIGHER}"),
                     "",
-                    "tokens/sec",
+                    "Throughput (tokens/sec)",
                 ),
                 (
                     self.pairs(|line| line.points.last().map(|(_, stage, _)| *stage)),
@@ -484,13 +524,13 @@ impl<'a> Book<'a> {
                     bars(&self.peaks("gpu.util mean", 100.0)),
                     format!("GPU Utilization {HIGHER}"),
                     "",
-                    "%",
+                    "Utilization (%)",
                 ),
                 (
-                    bars(&self.peaks("gpu.memory_used max", 1.0 / (1u64 << 30) as f64)),
+                    bars(&self.peaks("gpu.memory_used max", scale)),
                     format!("Peak GPU Memory {LOWER}"),
                     "",
-                    "GiB",
+                    memory,
                 ),
             ],
             "LLM Inference Engine Performance Comparison",
@@ -536,6 +576,12 @@ impl<'a> Book<'a> {
         let levels = self.levels();
         let models = self.models();
         let mut all = Vec::new();
+        let every = self.lines.iter().flat_map(|line| &line.points);
+        let scale = every
+            .filter_map(|(_, stage, _)| value(stage, "e2e mean", 1e-3))
+            .fold((f64::INFINITY, 0.0), |(low, high), seen| {
+                (f64::min(low, seen.value), f64::max(high, seen.value))
+            });
         for backend in self.backends() {
             let cell = |model: &str, level: u32| {
                 let mut lines = self.lines.iter();
@@ -558,7 +604,7 @@ impl<'a> Book<'a> {
                 let columns: Vec<String> = levels.iter().map(u32::to_string).collect();
                 let names = models.iter().map(|model| (*model).to_owned()).collect();
                 all.push((
-                    grid(rows, names, columns),
+                    grid(rows, names, columns, move |value| good_to_bad(value, scale)),
                     format!("{} - E2E Latency (seconds)", backend.to_uppercase()),
                     "Concurrency",
                     "Model",
@@ -594,7 +640,7 @@ impl<'a> Book<'a> {
                 line.cell.backend.clone(),
                 wording::rounded(*load),
                 said("output_tps value", 1.0),
-                wording::duration(numbers.duration_s),
+                format!("{} s", wording::rounded(numbers.duration_s)),
                 said("e2e mean", 1e-3),
                 said("gpu.util mean", 100.0),
                 said("gpu.power mean", 1.0),
@@ -607,6 +653,9 @@ impl<'a> Book<'a> {
         let head = rows.next()?;
         let body: Vec<Vec<String>> = rows.collect();
         let columns = head.len();
+        // The columns are of one width; a text that is too long for it would break into lines.
+        let longest = body.iter().flatten().map(|text| text.chars().count());
+        let width = 30.0 + 10.0 * longest.max().unwrap_or(0).max(12) as f64;
         let texts = (0..columns).map(|column| {
             let values: Vec<&str> = body.iter().map(|row| row[column].as_str()).collect();
             vec![Plot::from(
@@ -626,7 +675,7 @@ impl<'a> Book<'a> {
             .with_plots(texts)
             .with_title("Benchmark Results Summary (Peak Concurrency)")
             .with_spacing(0.0)
-            .with_cell_size(150.0, 110.0 + 34.0 * body.len() as f64);
+            .with_cell_size(width, 110.0 + 34.0 * body.len() as f64);
         Some(figure.render())
     }
 }
@@ -678,30 +727,55 @@ fn bars(values: &[(String, &'static str, Value)]) -> Vec<Plot> {
     vec![Plot::Bar(plot)]
 }
 
-/// Values in a grid, rows from the top; what is missing stays white.
-fn grid(rows: Vec<Vec<f64>>, names: Vec<String>, columns: Vec<String>) -> Vec<Plot> {
+/// Values in a grid, rows from the top, coloured by their value; what is missing stays white.
+fn grid(
+    rows: Vec<Vec<f64>>,
+    names: Vec<String>,
+    columns: Vec<String>,
+    colour: impl Fn(f64) -> String + Send + Sync + 'static,
+) -> Vec<Plot> {
+    let seen = rows.iter().flatten().filter(|value| value.is_finite());
+    let (low, high) = seen.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(*value), high.max(*value))
+    });
+    // The library tells where a value lies between the least and the largest of this grid alone.
+    let by_share = move |share: f64| match share.is_finite() {
+        true => colour(low + share * (high - low)),
+        false => "#ffffff".to_owned(),
+    };
     let map = Heatmap::new()
         .with_data(rows)
         .with_labels(names.clone(), columns)
         .with_y_categories(names)
-        .with_color_map(ColorMap::Custom(Arc::new(good_to_bad)));
+        .with_color_map(ColorMap::Custom(Arc::new(by_share)));
     vec![Plot::Heatmap(map)]
 }
 
-/// Green over yellow to red, all light enough for black text.
-fn good_to_bad(share: f64) -> String {
-    if !share.is_finite() {
-        return "#ffffff".to_owned();
-    }
-    let (from, to, at) = if share < 0.5 {
-        ([126.0, 200.0, 132.0], [255.0, 243.0, 176.0], share * 2.0)
+const GREEN: [f64; 3] = [126.0, 200.0, 132.0];
+const YELLOW: [f64; 3] = [255.0, 243.0, 176.0];
+const RED: [f64; 3] = [240.0, 138.0, 128.0];
+
+/// Green over yellow to red from the least to the largest, all light enough for black text.
+fn good_to_bad(value: f64, (low, high): (f64, f64)) -> String {
+    let share = (value - low) / (high - low).max(f64::MIN_POSITIVE);
+    if share < 0.5 {
+        mixed(GREEN, YELLOW, share * 2.0)
     } else {
-        (
-            [255.0, 243.0, 176.0],
-            [240.0, 138.0, 128.0],
-            share * 2.0 - 1.0,
-        )
-    };
+        mixed(YELLOW, RED, share * 2.0 - 1.0)
+    }
+}
+
+/// A margin: green where the bound holds, paler near it, and from orange to red beyond it.
+fn held_or_broken(percent: f64) -> String {
+    if percent <= 0.0 {
+        mixed(GREEN, [226.0, 243.0, 205.0], 1.0 + percent / 100.0)
+    } else {
+        mixed([255.0, 205.0, 150.0], RED, percent / 100.0)
+    }
+}
+
+fn mixed(from: [f64; 3], to: [f64; 3], at: f64) -> String {
+    let at = at.clamp(0.0, 1.0);
     let mix = |part: usize| (from[part] + (to[part] - from[part]) * at).round() as u8;
     format!("#{:02x}{:02x}{:02x}", mix(0), mix(1), mix(2))
 }
@@ -788,11 +862,11 @@ fn histograms(book: &Book, charts: &Charts) -> Option<Scene> {
         let drawn = stages.find(|one| one.cell == line.cell.id && one.stage == stage.name);
         let it = drawn.and_then(|drawn| drawn.distributions.iter().find(|one| one.metric == "e2e"));
         let Some(it) = it else { continue };
-        let data = it
-            .counts
-            .iter()
+        // The last bar ends where the next one would begin, with nothing.
+        let counts = it.counts.iter().map(|count| *count as f64).chain([0.0]);
+        let data = counts
             .zip(0..)
-            .map(|(count, bar)| (it.from + it.width * f64::from(bar), *count as f64));
+            .map(|(count, bar)| (it.from + it.width * f64::from(bar), count));
         let curve = LinePlot::new()
             .with_data(data)
             .with_step()
@@ -800,7 +874,17 @@ fn histograms(book: &Book, charts: &Charts) -> Option<Scene> {
             .with_fill_opacity(0.15)
             .with_color(line.colour)
             .with_legend(format!("{} {}", line.name, stage.name));
-        plots.push(Plot::Line(curve));
+        let alike = book
+            .lines
+            .iter()
+            .take_while(|other| other.name != line.name);
+        plots.push(Plot::Line(
+            match alike.filter(|other| other.colour == line.colour).count() {
+                0 => curve,
+                1 => curve.with_dashed(),
+                _ => curve.with_dotted(),
+            },
+        ));
     }
     alone(
         plots,
@@ -850,26 +934,26 @@ fn gpu_timeseries(book: &Book, charts: &Charts, backend: &str) -> Option<Scene> 
             (
                 panel("gpu.util", 100.0),
                 "GPU Utilization".to_owned(),
-                "seconds",
-                "%",
+                "Time (s)",
+                "Utilization (%)",
             ),
             (
                 panel("gpu.memory_used", 1.0 / (1u64 << 30) as f64),
                 "GPU Memory Used".to_owned(),
-                "seconds",
-                "GiB",
+                "Time (s)",
+                "Memory (GiB)",
             ),
             (
                 panel("gpu.power", 1.0),
                 "GPU Power".to_owned(),
-                "seconds",
-                "W",
+                "Time (s)",
+                "Power (W)",
             ),
             (
                 panel("gpu.temperature", 1.0),
                 "GPU Temperature".to_owned(),
-                "seconds",
-                "°C",
+                "Time (s)",
+                "Temperature (°C)",
             ),
         ],
         &format!("{backend}: GPUs over time"),
@@ -925,7 +1009,7 @@ fn slo_heatmap(report: &Report) -> Option<Scene> {
         .map(|id| columns.iter().map(|place| margin(id, place)).collect())
         .collect();
     let owned = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
-    let plots = grid(data, owned(&rows), owned(&columns));
+    let plots = grid(data, owned(&rows), owned(&columns), held_or_broken);
     let layout = framed(
         &plots,
         "SLOs: percent beyond the bound (below 0 holds)",

@@ -28,6 +28,7 @@ mod studies;
 mod readme;
 mod saved;
 mod ranking;
+mod plots;
 mod compare;
 mod compose;
 mod conversations;

@@ -1,0 +1,225 @@
+//! Every plot of the public suites is drawn, under its name, with its title, its axes and its legend.
+
+use crate::tool::{CALM, Desk};
+
+/// The file, and the texts on it.
+const PLOTS: [(&str, &[&str]); 21] = [
+    (
+        "throughput_m",
+        &[
+            "m - Throughput vs Concurrency (higher is better)",
+            "Throughput (Tokens/sec)",
+            "Concurrency (users)",
+            "vllm",
+            "sglang",
+        ],
+    ),
+    (
+        "throughput_all_combined",
+        &[
+            "All Models &amp; Backends - Throughput Comparison (higher is better)",
+            "Throughput (Tokens/sec)",
+        ],
+    ),
+    (
+        "cross_model_comparison",
+        &[
+            "Peak Throughput by Model &amp; Backend (higher is better)",
+            "Peak Concurrency Duration by Model &amp; Backend (lower is better)",
+            "Duration (s)",
+        ],
+    ),
+    (
+        "latency_heatmap",
+        &[
+            "VLLM - E2E Latency (seconds)",
+            "SGLANG - E2E Latency (seconds)",
+            "Concurrency",
+            "Model",
+            "(lower is better)",
+        ],
+    ),
+    (
+        "gpu_comparison",
+        &[
+            "Peak GPU Utilization (higher is better)",
+            "Peak Power Consumption (lower is better)",
+            "mean utilization (%)",
+            "mean power (W)",
+        ],
+    ),
+    (
+        "scaling_efficiency",
+        &[
+            "Scaling Efficiency - TPS per Concurrent Request (higher is better)",
+            "TPS / concurrency",
+        ],
+    ),
+    (
+        "summary_table",
+        &[
+            "Benchmark Results Summary (Peak Concurrency)",
+            "Model",
+            "Backend",
+            "Conc",
+            "TPS",
+            "Duration",
+            "E2E (s)",
+            "GPU %",
+            "Power (W)",
+        ],
+    ),
+    (
+        "throughput_comparison",
+        &[
+            "Throughput at the Highest Level (higher is better)",
+            "Throughput (tokens/sec)",
+        ],
+    ),
+    (
+        "latency_comparison",
+        &[
+            "Mean TTFT (lower is better)",
+            "TTFT (ms)",
+            "Mean E2E Latency (lower is better)",
+            "E2E (s)",
+        ],
+    ),
+    (
+        "duration_comparison",
+        &[
+            "Duration at the Highest Level (lower is better)",
+            "Duration (s)",
+        ],
+    ),
+    (
+        "gpu_utilization",
+        &[
+            "GPU Utilization at the Highest Level (higher is better)",
+            "GPU utilization (%)",
+        ],
+    ),
+    (
+        "latency_histogram",
+        &[
+            "E2E Latency Histogram at the Highest Level (left is better)",
+            "E2E (ms)",
+            "requests",
+        ],
+    ),
+    (
+        "gpu_timeseries_vllm",
+        &[
+            "vllm: GPUs over time",
+            "Utilization (%)",
+            "Memory (GiB)",
+            "Power (W)",
+            "Temperature (°C)",
+            "Time (s)",
+        ],
+    ),
+    ("gpu_timeseries_sglang", &["sglang: GPUs over time"]),
+    (
+        "performance_comparison",
+        &[
+            "LLM Inference Engine Performance Comparison",
+            "Throughput (tokens/sec)",
+            "Latency P50 / P95 (lower is better)",
+            "Utilization (%)",
+            "Peak GPU Memory (lower is better)",
+            "Memory (%)",
+        ],
+    ),
+    (
+        "benchmark_results",
+        &[
+            "Throughput (requests/sec) (higher is better)",
+            "Average Latency (seconds) (lower is better)",
+            "Avg Time to First Token (seconds) (lower is better)",
+            "Concurrency Level",
+        ],
+    ),
+    (
+        "latency_c2",
+        &[
+            "Latency Comparison — Concurrency 2 (lower is better)",
+            "Latency (ms)",
+        ],
+    ),
+    (
+        "latency_c4",
+        &[
+            "Latency Comparison — Concurrency 4 (lower is better)",
+            "Latency (ms)",
+        ],
+    ),
+    (
+        "throughput_scaling",
+        &[
+            "Throughput Scaling: vllm vs sglang (higher is better)",
+            "Throughput (tokens/sec)",
+        ],
+    ),
+    (
+        "latency_throughput_pareto",
+        &[
+            "Latency against Throughput (right and down is better)",
+            "P95 TTFT (ms)",
+            "Pareto front",
+        ],
+    ),
+    (
+        "slo_heatmap",
+        &[
+            "SLOs: percent beyond the bound (below 0 holds)",
+            "errors",
+            "speed",
+        ],
+    ),
+];
+
+#[test]
+fn every_plot_is_drawn_with_its_title_axes_and_legend() {
+    let desk = Desk::new();
+    let scenario = format!(
+        "version: 1\nname: trial\nbackends:\n  vllm: {{ kind: simulator, preset: fast }}\n  sglang: {{ kind: simulator, preset: fast }}\n\
+         models: {{ m: any }}\nload: {{ l: {{ levels: {{ users: [2, 4], requests: 12 }} }} }}\n\
+         slos: {{ errors: error rate < 5%, speed: P50 E2E < 1ms }}\nrequest: {{ max_tokens: 8 }}\n\
+         run: {{ warmup: 0s, cooldown: 0s, repeats: 2 }}\n{CALM}"
+    );
+    desk.run(&scenario, &[]);
+    let listed = desk
+        .tool(&["plot", "results", "--format", "svg"])
+        .with_code(0)
+        .out;
+    let mut drawn: Vec<&str> = listed
+        .lines()
+        .filter_map(|line| line.rsplit('/').next()?.strip_suffix(".svg"))
+        .collect();
+    for (name, texts) in PLOTS {
+        let at = drawn.iter().position(|one| *one == name);
+        drawn.remove(at.unwrap_or_else(|| panic!("{name} is not drawn: {listed}")));
+        let svg = std::fs::read_to_string(desk.path("results/plots").join(format!("{name}.svg")))
+            .unwrap();
+        for text in texts {
+            assert!(svg.contains(text), "{name} says nowhere `{text}`");
+        }
+        assert!(svg.contains("simulated"), "{name} is not marked");
+    }
+    assert!(drawn.is_empty(), "drawn, and not asked for here: {drawn:?}");
+}
+
+#[test]
+fn an_slo_that_holds_is_green_and_a_broken_one_is_not() {
+    let desk = Desk::new();
+    let scenario = format!(
+        "version: 1\nname: trial\nbackends: {{ vllm: {{ kind: simulator, preset: fast }} }}\nmodels: {{ m: any }}\n\
+         load: {{ l: {{ levels: {{ users: [2], requests: 12 }} }} }}\nslos: {{ held: P50 E2E < 1h, broken: P50 E2E < 1us }}\n\
+         request: {{ max_tokens: 4 }}\nrun: {{ warmup: 0s, cooldown: 0s }}\n{CALM}"
+    );
+    desk.run(&scenario, &[]).with_code(1);
+    desk.tool(&["plot", "results", "--only", "slo", "--format", "svg"])
+        .with_code(0);
+    let svg = std::fs::read_to_string(desk.path("results/plots/slo_heatmap.svg")).unwrap();
+    assert!(svg.contains("#7ec884") && svg.contains("#f08a80"), "{svg}");
+}
