@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::live::Address;
+use crate::report::junit::Flavour;
 
 /// Tests LLM inference servers from declarative scenario files, and exits with a code that CI can gate on.
 #[derive(Debug, Parser)]
@@ -62,6 +63,11 @@ pub enum Command {
         after_help = "Examples:\n  scenario compare results/gate/main results/gate/branch\n  scenario compare old/report.json new/report.json --fail-on worse --format markdown\n\nExits with 0; with 1 under --fail-on worse; with 3 when nothing is comparable."
     )]
     Compare(CompareArgs),
+    /// Read result files of other tools, check what they say against itself, and keep them as a report.
+    #[command(
+        after_help = "Examples:\n  scenario import vllm=a.json sglang=b.json --out results/published\n  scenario import profile_export_aiperf.json -v\n\nReads `vllm bench serve`, guidellm, AIPerf, and the public suites 000 and 004 (docs/import.md). Exits with 3 when something\ncannot be believed."
+    )]
+    Import(ImportArgs),
     /// Keep a saved run as a baseline for assertions like `P95 TTFT <= baseline + 10%`, or show one.
     #[command(
         after_help = "Examples:\n  scenario baseline save results/gate/20260101T120000Z baselines/gate.json\n  scenario baseline show baselines/gate.json\n\nThe scenario names it: baseline: { file: baselines/gate.json }"
@@ -203,6 +209,12 @@ pub struct OutputArgs {
     /// Also write the summary as Markdown (for $GITHUB_STEP_SUMMARY).
     #[arg(long, value_name = "FILE")]
     pub summary_md: Option<PathBuf>,
+    /// Also write the verdicts as TAP.
+    #[arg(long, value_name = "FILE")]
+    pub tap: Option<PathBuf>,
+    /// Which reader junit.xml is for.
+    #[arg(long, value_enum, default_value_t = JunitReader::Jenkins)]
+    pub junit: JunitReader,
     /// Show report.html in the browser when the run is over.
     #[arg(long)]
     pub open: bool,
@@ -231,6 +243,25 @@ pub struct LiveArgs {
         hide_env_values = true
     )]
     pub token: Option<String>,
+}
+
+/// Who reads junit.xml.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum JunitReader {
+    /// Valid under the schema of its xUnit plugin.
+    Jenkins,
+    /// With the attribute `file` on each case, which GitLab links.
+    Gitlab,
+}
+
+impl JunitReader {
+    /// The flavour of the file.
+    pub fn flavour(self) -> Flavour {
+        match self {
+            JunitReader::Jenkins => Flavour::Jenkins,
+            JunitReader::Gitlab => Flavour::Gitlab,
+        }
+    }
 }
 
 /// What an inconclusive verdict does.
@@ -320,6 +351,12 @@ pub struct ReportArgs {
     /// Where the files go, in place of the folder that they are made from.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Also write the verdicts as TAP.
+    #[arg(long, value_name = "FILE")]
+    pub tap: Option<PathBuf>,
+    /// Which reader junit.xml is for.
+    #[arg(long, value_enum, default_value_t = JunitReader::Jenkins)]
+    pub junit: JunitReader,
     /// Show report.html in the browser.
     #[arg(long)]
     pub open: bool,
@@ -400,6 +437,20 @@ pub struct CompareArgs {
     #[arg(long, value_enum)]
     pub fail_on: Option<FailOn>,
     /// List every row, also those that show no difference.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// `scenario import`.
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// Result files, as FILE or BACKEND=FILE; several of one load are its repeats.
+    #[arg(required = true, value_name = "[BACKEND=]FILE")]
+    pub files: Vec<String>,
+    /// Where the report and its files go; without it nothing is written.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// List the checks that hold, too.
     #[arg(short, long)]
     pub verbose: bool,
 }

@@ -1,20 +1,33 @@
 //! `scenario compare`: saved runs side by side.
 
+use std::path::Path;
+
 use anyhow::Context;
 
 use super::args::{CompareArgs, CompareFormat, FailOn};
 use super::console::Console;
 use super::exit::Exit;
-use super::saved;
-use crate::report::View;
+use super::{import, saved};
 use crate::report::compare::{Finding, compare};
 use crate::report::compare_text::{html, json, markdown, terminal};
+use crate::report::import::build;
+use crate::report::{Report, View};
+
+/// A saved run, or the results of another tool.
+fn side(path: &Path) -> anyhow::Result<Report> {
+    let saved = saved::read(path);
+    let is_ours = saved.is_ok() || path.is_dir();
+    match import::read(path, None) {
+        Ok(found) if !is_ours => Ok(build(&found, env!("CARGO_PKG_VERSION"), &[])),
+        _ => Ok(saved?.report),
+    }
+}
 
 pub(super) fn compare_runs(args: &CompareArgs, console: &Console) -> anyhow::Result<Exit> {
     let sides = args
         .results
         .iter()
-        .map(|path| Ok((path.display().to_string(), saved::read(path)?.report)))
+        .map(|path| Ok((path.display().to_string(), side(path)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let comparison = compare(&sides);
     let view = View {

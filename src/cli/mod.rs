@@ -11,6 +11,7 @@ mod results;
 mod saved;
 mod report;
 mod compare;
+mod import;
 mod plot;
 mod baseline;
 mod signals;
@@ -70,6 +71,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Baseline(args) => baseline::baseline(&args, &console),
         Command::Plot(args) => plot::plot(&args, &console),
         Command::Compare(args) => compare::compare_runs(&args, &console),
+        Command::Import(args) => import::import(&args, &command, &console),
         Command::Check(args) => check::check(&args, &console),
         Command::Explain { code } => explain::explain(code.as_deref(), &console),
         Command::Plan(args) => plan::plan(&args, &console),

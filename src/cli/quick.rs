@@ -30,6 +30,7 @@ pub(super) fn quick(
     else {
         return Ok(Exit::Usage);
     };
+    args.output.begin()?;
     let interrupt = signals::count(console, true)?;
     let live = run::live(&args.output.live, console)?;
     let exit = run::execute(

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use anyhow::Context;
+
 use super::args::{ReportArgs, SummaryMode};
 use super::console::Console;
 use super::exit::Exit;
 use super::results::Results;
 use super::saved;
-use crate::report::{Summary, View, terminal};
+use crate::report::{Summary, View, tap, terminal};
 
 pub(super) fn report(args: &ReportArgs, console: &Console) -> anyhow::Result<Exit> {
     let saved = saved::read(&args.results)?;
@@ -21,12 +23,16 @@ pub(super) fn report(args: &ReportArgs, console: &Console) -> anyhow::Result<Exi
             SummaryMode::Full => Summary::Full,
             SummaryMode::None => Summary::None,
         },
-        ..View::default()
+        junit: args.junit.flavour(),
     };
     let folder = args.out.as_deref().unwrap_or(&saved.folder);
     let results = Results::at(folder)?;
     results.write(&saved.report, &view)?;
     results.write_page(&saved.report, &saved.charts)?;
+    if let Some(path) = &args.tap {
+        std::fs::write(path, tap::render(&saved.report, &view))
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
     let page = results.folder().join("report.html");
     if args.summary != SummaryMode::None {
         console.data(&terminal::render(&saved.report, &view));

@@ -1,9 +1,11 @@
 //! `scenario run`: load, plan, run, judge, report.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+
+use anyhow::Context;
 
 use super::args::{InconclusiveMode, LiveArgs, OutputArgs, ProgressMode, RunArgs, SummaryMode};
 use super::console::Console;
@@ -20,7 +22,7 @@ use crate::report::ndjson::RequestLog;
 use crate::report::progress::{Mode, Progress};
 use crate::report::requests::{Names, rows};
 use crate::report::{
-    Frame, RunEnding, Summary, View, charts, csv, github, markdown, model, terminal,
+    Frame, RunEnding, Summary, View, charts, csv, github, markdown, model, tap, terminal,
 };
 use crate::run::{self, Interrupt, World};
 use crate::telemetry::{git_facts, host_facts};
@@ -47,6 +49,7 @@ pub(super) fn run(args: &RunArgs, command: &[String], console: &Console) -> anyh
             .for_each(|(plan, _)| console.data(&describe(plan)));
         return Ok(Exit::Passed);
     }
+    args.output.begin()?;
     let interrupt = signals::count(console, true)?;
     let live = live(&args.output.live, console)?;
     let mut exit = Exit::Passed;
@@ -101,14 +104,33 @@ pub(super) fn live(args: &LiveArgs, console: &Console) -> anyhow::Result<Option<
 }
 
 impl OutputArgs {
-    /// Several files on one command line: each its own results.
+    /// Several files on one command line: each its own results, and one summary of all.
     fn for_file(&self, number: usize) -> OutputArgs {
+        let numbered = |path: &PathBuf| {
+            let ending = path.extension().map(|ending| ending.to_string_lossy());
+            let ending = ending.map_or(String::new(), |ending| format!(".{ending}"));
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            path.with_file_name(format!("{stem}-{}{ending}", number + 1))
+        };
         OutputArgs {
             out: self
                 .out
                 .as_ref()
                 .map(|out| out.join((number + 1).to_string())),
+            tap: self.tap.as_ref().map(numbered),
             ..self.clone()
+        }
+    }
+
+    /// Empties the summary, to which each file adds its own.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn begin(&self) -> anyhow::Result<()> {
+        match &self.summary_md {
+            Some(path) => std::fs::write(path, "")
+                .with_context(|| format!("cannot write `{}`", path.display())),
+            None => Ok(()),
         }
     }
 }
@@ -233,7 +255,12 @@ pub(super) fn execute(
     })?;
     requests.finish()?;
     if let Some(path) = &output.summary_md {
-        std::fs::write(path, markdown::render(&report, &view))?;
+        append(path, &markdown::render(&report, &view))
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    if let Some(path) = &output.tap {
+        std::fs::write(path, tap::render(&report, &view))
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     if let Some(path) = environment("GITHUB_STEP_SUMMARY") {
         add_to_step_summary(&path, &markdown::render(&report, &view), console);
@@ -261,15 +288,15 @@ pub(super) fn execute(
 
 /// Adds to the page of the job; a page that cannot be written ends no run.
 fn add_to_step_summary(path: &str, text: &str, console: &Console) {
-    let mut options = std::fs::OpenOptions::new();
-    let added = options
-        .create(true)
-        .append(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()));
-    if let Err(error) = added {
+    if let Err(error) = append(Path::new(path), text) {
         console.talk(&format!("cannot write the step summary `{path}`: {error}"));
     }
+}
+
+fn append(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.create(true).append(true).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 /// What is about to happen, in a few lines: also what the tool adds by itself.
@@ -306,7 +333,7 @@ fn view(output: &OutputArgs, console: &Console) -> View {
             SummaryMode::Full => Summary::Full,
             SummaryMode::None => Summary::None,
         },
-        ..View::default()
+        junit: output.junit.flavour(),
     }
 }
 

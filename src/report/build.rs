@@ -81,6 +81,7 @@ pub fn build(inputs: &Inputs) -> Report {
         tool: inputs.tool.to_owned(),
         simulated: environment.engines.iter().any(|engine| engine.simulated),
         smoke: plan.smoke,
+        imported: Vec::new(),
         plan_digest: plan.digest.clone(),
         seed: plan.seed,
         repeats: plan.repeats,
@@ -544,7 +545,7 @@ fn metric_of(stats: &MetricStats) -> Metric {
 }
 
 /// Sums of the counts and medians of the statistics over repeats.
-fn median_of(repeats: &[StageRepeat]) -> StageNumbers {
+pub(super) fn median_of(repeats: &[StageRepeat]) -> StageNumbers {
     let all: Vec<&StageNumbers> = repeats.iter().map(|repeat| &repeat.numbers).collect();
     let sum = |count: fn(&StageNumbers) -> u64| all.iter().map(|one| count(one)).sum();
     let mut outcomes = BTreeMap::new();

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::{Cell, Report, Stage};
-use super::told::{Told, error_guard_failed, higher_is_better, is_simulated, tripped};
+use super::told::{Told, error_guard_failed, higher_is_better, is_simulated, sent_alike, tripped};
 use crate::verdict::statistics::student_quantile;
 
 /// The name and version of the format, the first key of the file.
@@ -261,6 +261,9 @@ fn alike<'a>(
     }
     let with = there.stages.iter().find(|one| one.name == stage.name);
     let with = with.ok_or("the other run has no such stage")?;
+    if !base.imported.is_empty() || !other.imported.is_empty() {
+        sent_alike(stage, with)?;
+    }
     for (which, report, cell, stage) in [
         ("the first run", base, cell, stage),
         ("the other run", other, there, with),

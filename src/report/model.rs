@@ -30,6 +30,9 @@ pub struct Report {
     pub smoke: bool,
     /// `b3:` and the blake3 of the cells' digests.
     pub plan_digest: String,
+    /// The files of other tools that it was made from; empty of a run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imported: Vec<Imported>,
     /// The seed of everything random.
     pub seed: u64,
     /// How often each cell was to run.
@@ -64,6 +67,17 @@ pub struct Report {
     /// The user's files as they were read, so that a verdict can be shown where it was written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceFile>,
+}
+
+/// A result file of another tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Imported {
+    /// Its path, as the user wrote it.
+    pub path: String,
+    /// Which tool wrote it.
+    pub format: String,
+    /// That tool's version.
+    pub version: Option<String>,
 }
 
 /// A file of the user.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Options of `run` and `quick` whose value is a word of its own.
-const VALUED: [&str; 21] = [
+const VALUED: [&str; 22] = [
     "--color",
     "--only",
     "--set",
@@ -14,6 +14,7 @@ const VALUED: [&str; 21] = [
     "--progress",
     "--summary",
     "--summary-md",
+    "--tap",
     "--users",
     "--rate",
     "--for",

@@ -122,6 +122,28 @@ pub(super) fn error_guard_failed(report: &Report, cell: &Cell, stage: &Stage) ->
     })
 }
 
+/// Prompts whose mean lengths differ by more are not the same.
+const PROMPTS: f64 = 0.05;
+
+/// Files of other tools do not tell what was sent; the length of the prompts gives it away.
+///
+/// # Errors
+/// It is not the same.
+pub(super) fn sent_alike(one: &Stage, other: &Stage) -> Result<(), String> {
+    let length = |stage: &Stage| {
+        let numbers = stage.numbers.as_ref()?;
+        wording::statistic(numbers.metrics.get("input_tokens")?, "mean")
+    };
+    match (length(one), length(other)) {
+        (Some(one), Some(other)) if (one - other).abs() > PROMPTS * other => Err(format!(
+            "what is sent differs: prompts of {} and {} tokens on the mean",
+            wording::rounded(one),
+            wording::rounded(other)
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Whether more of a statistic is better.
 pub(super) fn higher_is_better(statistic: &str) -> bool {
     let name = statistic

@@ -322,6 +322,9 @@ fn failures_behind(report: &Report, verdict: &Verdict) -> Vec<String> {
 /// The marks that every output of a simulated, shortened or interrupted run carries.
 pub(super) fn labels(report: &Report) -> String {
     let mut labels = Vec::new();
+    if !report.imported.is_empty() {
+        labels.push("imported");
+    }
     if report.simulated {
         labels.push("simulated");
     }

@@ -6,7 +6,7 @@ use super::contest::{Asked, Entrant, Held, hold};
 use super::model::{Engine, EngineStatus, LeftOut, Ranking};
 use super::sentences;
 use crate::report::model::{Cell, CellStatus, Report, Stage, StageNumbers};
-use crate::report::told::{Told, error_guard_failed, is_simulated, tripped};
+use crate::report::told::{Told, error_guard_failed, is_simulated, sent_alike, tripped};
 use crate::report::wording;
 
 /// How often all intervals of a ranking are to hold at once.
@@ -255,11 +255,12 @@ fn doubt(report: &Report, cell: Option<&Cell>, stage: Option<&Stage>) -> Option<
 fn doubt_others(report: &Report, cells: &[&Cell], place: &mut Place) {
     let cell_of = |backend: &str| cells.iter().find(|cell| cell.backend == backend).copied();
     let first = place.seats.iter().find(|seat| seat.doubt.is_none());
-    let Some(first) = first.and_then(|seat| cell_of(seat.backend)) else {
+    let first = first.and_then(|seat| Some((cell_of(seat.backend)?, seat.stage?)));
+    let Some((first, first_stage)) = first else {
         return;
     };
     for seat in place.seats.iter_mut().filter(|seat| seat.doubt.is_none()) {
-        let Some(cell) = cell_of(seat.backend) else {
+        let (Some(cell), Some(stage)) = (cell_of(seat.backend), seat.stage) else {
             continue;
         };
         if cell.digest != first.digest {
@@ -269,6 +270,8 @@ fn doubt_others(report: &Report, cells: &[&Cell], place: &mut Place) {
             ));
         } else if is_simulated(report, cell) != is_simulated(report, first) {
             seat.doubt = Some("one is simulated, the other measured".to_owned());
+        } else if !report.imported.is_empty() {
+            seat.doubt = sent_alike(first_stage, stage).err();
         }
     }
 }
