@@ -58,8 +58,9 @@ pub(super) fn gpu(args: &GpuArgs, console: &Console) -> anyhow::Result<Exit> {
     source.begin();
     let began = Instant::now();
     let mut seen: BTreeMap<u32, Vec<State>> = BTreeMap::new();
+    // The first sample is the beginning, so that a recording can be played from its first instant on.
+    let mut at = Moment::ZERO;
     loop {
-        let at = Moment::from_secs_f64(began.elapsed().as_secs_f64());
         let mut samples = Vec::new();
         source.sample(at, &mut samples);
         for sample in &samples {
@@ -78,6 +79,7 @@ pub(super) fn gpu(args: &GpuArgs, console: &Console) -> anyhow::Result<Exit> {
             break;
         }
         interrupt.wait(every);
+        at = Moment::from_secs_f64(began.elapsed().as_secs_f64());
     }
     if let Some(file) = &mut record {
         file.flush()?;
