@@ -137,6 +137,8 @@ struct StageProgress {
     /// Requests of its own that have ended.
     ended: AtomicU64,
     last_end: AtomicU64,
+    /// When the first of its requests was to leave.
+    first_intended: AtomicU64,
     /// When the last of its requests was given out.
     all_taken_at: AtomicU64,
     /// When the last of its requests had ended.
@@ -151,8 +153,17 @@ impl StageProgress {
             filled: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             last_end: AtomicU64::new(0),
+            first_intended: AtomicU64::new(UNSET),
             all_taken_at: AtomicU64::new(UNSET),
             all_ended_at: AtomicU64::new(UNSET),
+        }
+    }
+
+    /// The earliest of its requests is one of the first that the users take, whichever thread is first to count its own.
+    fn note_first(&self, piece: &UserPiece, index: u64, intended: Moment) {
+        if index < u64::from(piece.from.max(piece.to)) {
+            self.first_intended
+                .fetch_min(intended.ns(), Ordering::AcqRel);
         }
     }
 
@@ -462,6 +473,9 @@ impl SharedPace {
         } else {
             Some(began)
         };
+        // A warm-up request that reaches into a measured stage, like the first one of an engine that starts cold, is none of it.
+        let first = moment(&progress.first_intended).filter(|_| stage.measured);
+        let level = level.map(|level| first.map_or(level, |first| level.max(first)));
         Some(StageTimes {
             stage: piece.stage,
             began,
@@ -1089,6 +1103,7 @@ impl SharedPace {
         let (stage, progress) = self.stage(piece.stage);
         let Some(requests) = piece.requests() else {
             let index = progress.taken.fetch_add(1, Ordering::AcqRel);
+            progress.note_first(piece, index, intended);
             return Turn::Send(self.order(piece.stage, index, intended));
         };
         let has_share = match piece.extent {
@@ -1096,6 +1111,7 @@ impl SharedPace {
             UserExtent::For(_) | UserExtent::Requests(_) | UserExtent::AtLeast { .. } => true,
         };
         if let Some(index) = has_share.then(|| progress.take_below(requests)).flatten() {
+            progress.note_first(piece, index, intended);
             if index + 1 == requests {
                 progress.all_taken_at.store(now.ns(), Ordering::Release);
                 self.changed();
@@ -1603,6 +1619,23 @@ mod tests {
                 (1100, Some(1), 3),
             ]
         );
+    }
+
+    #[test]
+    fn a_warm_up_that_reaches_into_a_stage_is_none_of_its_window() {
+        let pieces = [(1, 1, timed(100)), (1, 1, UserExtent::Requests(2))];
+        let shared = share(
+            closed(&pieces),
+            &[stage(false, false), stage(true, false)],
+            1,
+        );
+        // The first answer takes until 1900, 800 ms after the stage has begun.
+        let lives = drive(&shared, |order| if order.measured { 50 } else { 900 });
+        assert_eq!(
+            sends(&lives),
+            [(1000, Some(0), 0), (1900, Some(0), 0), (1950, Some(0), 1)]
+        );
+        assert_eq!(times(&shared, 2500)[1], (1, 1100, 2000, Some((1900, 2000))));
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub struct StageTimes {
     pub began: Moment,
     /// When it stopped sending: the end of a timed stage, the end of the last measured request of a counted one.
     pub ended: Moment,
-    /// Closed loop: from the instant at which all users had started to the end of the last measured request (counted) or of
+    /// Closed loop: from the instant at which all users had started, and the first measured request was to leave, to the end of the last measured request (counted) or of
     /// the stage (timed); `None` if the level was never reached. Open loop and batch: the same as `began` to `ended`.
     pub steady: Option<(Moment, Moment)>,
 }
