@@ -121,6 +121,19 @@ pub enum Command {
         #[arg(default_value = "scenarios")]
         paths: Vec<PathBuf>,
     },
+    /// Print a script that completes commands and options in a shell.
+    #[command(
+        after_help = "Examples:\n  scenario completions bash > /etc/bash_completion.d/scenario\n  scenario completions zsh > ~/.zfunc/_scenario\n  scenario completions fish > ~/.config/fish/completions/scenario.fish"
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page: of the tool, or of a command.
+    #[command(
+        after_help = "Examples:\n  scenario man | man -l -\n  scenario man run | man -l -\n  scenario man --dir /usr/local/share/man/man1"
+    )]
+    Man(ManArgs),
     /// Explain a topic: `metrics`, `exit-codes`, or a command.
     Help {
         /// The topic.
@@ -645,4 +658,15 @@ pub struct InitArgs {
     /// Replace a file that is there.
     #[arg(long)]
     pub force: bool,
+}
+
+/// `scenario man`.
+#[derive(Clone, Debug, Args)]
+pub struct ManArgs {
+    /// The command, like `run` or `baseline save`; the tool itself without it.
+    #[arg(value_name = "COMMAND")]
+    pub command: Vec<String>,
+    /// Write a page for the tool and for each command into this folder.
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub dir: Option<PathBuf>,
 }

@@ -28,6 +28,8 @@ mod selftest;
 mod schema;
 mod init;
 mod list;
+mod completions;
+mod man;
 mod help;
 
 use std::ffi::OsString;
@@ -83,6 +85,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Schema { report } => schema::schema(report, &console),
         Command::Init(args) => init::init(&args, &console),
         Command::List { paths } => list::list(&paths, &console),
+        Command::Completions { shell } => completions::completions(shell, &console),
+        Command::Man(args) => man::man(&args, &console),
         Command::Help { topic } => help::help(topic.as_deref(), &console),
     };
     match done {

@@ -5,31 +5,18 @@ mod formats;
 
 use std::path::Path;
 
+use clap::CommandFactory;
 use snapbox::data::DataFormat;
 
 use crate::tool::{self, Desk, Doorbell, Mock, on_the_simulator};
 
-#[rustfmt::skip]
-const COMMANDS: &[&str] = &[
-    "run",
-    "quick",
-    "report",
-    "plot",
-    "compare",
-    "baseline",
-    "check",
-    "explain",
-    "plan",
-    "inputs",
-    "show",
-    "mock",
-    "gpu",
-    "selftest",
-    "schema",
-    "init",
-    "list",
-    "help",
-];
+/// Every command, as the command line itself names them.
+fn commands() -> Vec<String> {
+    let line = scenario::cli::args::Cli::command();
+    line.get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect()
+}
 
 /// Compares with a golden, which `SNAPSHOTS=overwrite` writes.
 fn assert_golden(name: &str, text: &str) {
@@ -46,8 +33,8 @@ fn assert_golden(name: &str, text: &str) {
 fn the_help_of_each_command_is_as_checked_in() {
     let desk = Desk::new();
     assert_golden("scenario.txt", &desk.tool(&["--help"]).with_code(0).out);
-    for command in COMMANDS {
-        let help = desk.tool(&[command, "--help"]).with_code(0).out;
+    for command in commands() {
+        let help = desk.tool(&[command.as_str(), "--help"]).with_code(0).out;
         assert_golden(&format!("{command}.txt"), &help);
     }
     for topic in ["metrics", "exit-codes"] {
@@ -74,7 +61,8 @@ fn what_a_self_test_cannot_write_it_says_before_it_measures() {
 #[test]
 fn help_without_a_topic_names_every_command_and_topic() {
     let help = Desk::new().tool(&["help"]).with_code(0).out;
-    for word in COMMANDS.iter().chain(&["help metrics", "help exit-codes"]) {
+    let topics = ["help metrics", "help exit-codes"].map(str::to_owned);
+    for word in commands().iter().chain(&topics) {
         assert!(help.contains(word), "{word}");
     }
 }

@@ -22,6 +22,7 @@ mod chaos;
 mod truth;
 mod tls;
 mod cli;
+mod man;
 mod scenarios;
 mod traces;
 mod studies;
