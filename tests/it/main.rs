@@ -27,6 +27,7 @@ mod scenarios;
 mod traces;
 mod studies;
 mod readme;
+mod book;
 mod saved;
 mod ranking;
 mod import;
