@@ -23,6 +23,7 @@ mod truth;
 mod tls;
 mod cli;
 mod man;
+mod install;
 mod scenarios;
 mod traces;
 mod studies;
