@@ -60,24 +60,21 @@ fn plain(path: &Path) -> PathBuf {
     parts
 }
 
-/// The id of each heading, as mdBook makes it.
+/// The id of each heading, as mdBook makes it, and of each anchor.
 fn headings(text: &str) -> impl Iterator<Item = String> {
-    text.lines()
-        .filter(|line| line.starts_with('#'))
-        .map(|line| {
-            let title = line.trim_start_matches('#').trim();
-            if let Some((_, id)) = title.split_once("{#") {
-                return id.trim_end_matches('}').to_owned();
-            }
-            title
-                .chars()
-                .filter_map(|c| match c {
-                    c if c.is_alphanumeric() || c == '_' || c == '-' => {
-                        Some(c.to_ascii_lowercase())
-                    }
-                    ' ' => Some('-'),
-                    _ => None,
-                })
-                .collect()
-        })
+    text.lines().filter_map(|line| {
+        if let Some(anchor) = line.strip_prefix("<a id=\"") {
+            return Some(anchor.split('"').next()?.to_owned());
+        }
+        let title = line.strip_prefix('#')?.trim_start_matches('#').trim();
+        if let Some((_, id)) = title.split_once("{#") {
+            return Some(id.trim_end_matches('}').to_owned());
+        }
+        let kept = title.chars().filter_map(|c| match c {
+            c if c.is_alphanumeric() || c == '_' || c == '-' => Some(c.to_ascii_lowercase()),
+            ' ' => Some('-'),
+            _ => None,
+        });
+        Some(kept.collect())
+    })
 }
