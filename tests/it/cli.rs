@@ -44,11 +44,6 @@ fn the_help_of_each_command_is_as_checked_in() {
 }
 
 #[test]
-fn the_reference_of_the_book_is_what_the_code_says() {
-    crate::book::assert_as_the_code_says();
-}
-
-#[test]
 fn what_a_self_test_cannot_write_it_says_before_it_measures() {
     let ended = Desk::new()
         .tool(&["selftest", "--json", "missing/told.json"])

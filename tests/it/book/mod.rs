@@ -23,8 +23,6 @@ use std::path::{Path, PathBuf};
 use pages::{Block, Page};
 use shell::{Engine, Shell};
 
-pub(crate) use reference::assert_as_the_code_says;
-
 /// Keys that a fragment may leave out.
 const FRAME: &[(&str, &str)] = &[
     ("version", "version: 1"),
@@ -49,6 +47,11 @@ const FRAME: &[(&str, &str)] = &[
 /// The folder of the book's pages.
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src")
+}
+
+#[test]
+fn the_reference_is_what_the_code_says() {
+    reference::assert_as_the_code_says();
 }
 
 #[test]

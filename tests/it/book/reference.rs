@@ -8,7 +8,7 @@ mod language;
 use super::{pages, source};
 
 /// Compares each made part of the book with what the code says now.
-pub(crate) fn assert_as_the_code_says() {
+pub(super) fn assert_as_the_code_says() {
     let overwrite = std::env::var("SNAPSHOTS").is_ok_and(|value| value == "overwrite");
     let mut parts = 0;
     for name in pages::names() {
