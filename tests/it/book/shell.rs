@@ -1,6 +1,6 @@
 //! A reader's shell: saves a page's files, runs its commands, and looks whether they print what the page shows.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -34,6 +34,8 @@ pub(super) struct Shell {
     desk: Desk,
     engine: Engine,
     mock: OnceCell<Mock>,
+    /// Whether `results` are those of a run that was measured.
+    saved: Cell<bool>,
 }
 
 /// What stands before the tool on a page about real engines.
@@ -87,6 +89,7 @@ impl Shell {
             desk,
             engine,
             mock: OnceCell::new(),
+            saved: Cell::new(false),
         }
     }
 
@@ -132,8 +135,11 @@ impl Shell {
         }
     }
 
-    /// A small run that was measured to its end, as `results`.
+    /// A small run that was measured to its end, as `results`; all blocks of a page are about the same one.
     fn lay_results(&self) {
+        if self.saved.replace(true) {
+            return;
+        }
         let load = "{ levels: { users: [2], requests: 60 } }";
         let text = on_the_simulator(load, "slos: { errors: error rate < 10% }");
         let _ = std::fs::remove_dir_all(self.desk.path("results"));
