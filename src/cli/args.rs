@@ -115,6 +115,8 @@ pub enum Command {
     },
     /// Write a commented scenario file to start from.
     Init(InitArgs),
+    /// Inspect, prepare, sample or generate prompt sets.
+    Dataset(super::dataset::DatasetArgs),
     /// List scenario files with their cells and expected duration.
     List {
         /// Files or folders.

@@ -27,6 +27,7 @@ mod live;
 mod selftest;
 mod schema;
 mod init;
+pub mod dataset;
 mod list;
 mod completions;
 mod man;
@@ -84,6 +85,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Selftest(args) => selftest::selftest(&args, &console),
         Command::Schema { report } => schema::schema(report, &console),
         Command::Init(args) => init::init(&args, &console),
+        Command::Dataset(args) => dataset::dataset(&args, &console),
         Command::List { paths } => list::list(&paths, &console),
         Command::Completions { shell } => completions::completions(shell, &console),
         Command::Man(args) => man::man(&args, &console),

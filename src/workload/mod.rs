@@ -26,7 +26,10 @@ mod words;
 mod tokenizer;
 mod template;
 mod library;
+mod survey;
+mod canonical;
 
+pub use canonical::canonical_line;
 pub use conversation::{Conversation, Role, Turn, TurnFilter};
 pub use error::{RowProblem, WorkloadError};
 pub use facts::{DropReason, Facts, Spread};
@@ -37,6 +40,7 @@ pub use set::{Replay, Workload};
 pub use source::{
     Fields, Filter, InlinePrompt, PrefixCache, PrefixGroups, PromptSource, SharedPrefix, Source,
 };
+pub use survey::{Bin, Survey, histogram, percentile};
 pub use template::ChatTemplate;
 pub use tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerFiles};
 pub use trace::{ReplayOptions, TimeUnit, TraceFields, TraceFile, TraceShape};

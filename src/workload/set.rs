@@ -272,6 +272,26 @@ impl Workload {
         }
     }
 
+    /// Every prompt once, in the order of the source, those kept for warm-up too; `None` for a set that never ends.
+    pub fn rows(&self) -> Option<Vec<Prompt>> {
+        match &self.prompts {
+            Prompts::Listed(listed) => {
+                let mut rows: Vec<&Entry> = listed.all.iter().collect();
+                rows.sort_by_key(|entry| entry.row);
+                Some(rows.into_iter().map(|entry| entry.prompt.clone()).collect())
+            }
+            Prompts::Synthetic(made) => Some(
+                (0..made.limit?)
+                    .map(|ordinal| made.prompt(ordinal))
+                    .collect(),
+            ),
+            Prompts::Trace(trace) => {
+                let rows = 0..trace.trace().rows.len() as u64;
+                Some(rows.map(|ordinal| trace.prompt(ordinal)).collect())
+            }
+        }
+    }
+
     /// The warm-up prompt for this ordinal; never one that the measured part uses.
     ///
     /// Where the prompts kept for warm-up are used up, they come again behind a unique first word.

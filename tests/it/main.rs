@@ -37,3 +37,4 @@ mod faces;
 mod compare;
 mod compose;
 mod conversations;
+mod dataset;
