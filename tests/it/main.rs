@@ -37,3 +37,5 @@ mod faces;
 mod compare;
 mod compose;
 mod conversations;
+mod secrets;
+mod elsewhere;
