@@ -35,3 +35,4 @@ pub mod units;
 pub mod seed;
 pub mod clock;
 pub mod threads;
+pub mod secret;

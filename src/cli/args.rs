@@ -95,6 +95,16 @@ pub enum Command {
     Show(ShowArgs),
     /// List what a scenario takes from outside: variables, secrets, profiles.
     Inputs(InputsArgs),
+    /// Fetch the bases that scenarios extend on other hosts, and write down their digests in `scenario.lock`.
+    Lock(LockArgs),
+    /// Tell what changes from one scenario to another: cells, stages, requests, SLOs.
+    #[command(after_help = "Example:\n  scenario diff gate.yaml nightly.yaml")]
+    Diff(DiffArgs),
+    /// Put a scenario and all that it needs into one file that runs elsewhere; secrets stay names.
+    #[command(
+        after_help = "Examples:\n  scenario bundle gate.yaml -o gate.tar\n  scenario run gate.tar\n\nCommands of a bundle, like `launch`, run only with --allow-exec."
+    )]
+    Bundle(BundleArgs),
     /// Serve the embedded simulator alone: an OpenAI-compatible engine without a GPU.
     #[command(
         after_help = "Examples:\n  scenario mock --port 8000 --preset a100-llama-3.1-8b-vllm\n  scenario mock --port 8000 --fault error-500:every=10 --fault stall:after=4"
@@ -112,6 +122,9 @@ pub enum Command {
         /// The schema of report.json instead.
         #[arg(long)]
         report: bool,
+        /// The draft of JSON Schema that scenario files are described in; older editors read 7.
+        #[arg(long, value_enum, default_value_t = SchemaDraft::Of2020, conflicts_with = "report")]
+        draft: SchemaDraft,
     },
     /// Write a commented scenario file to start from.
     Init(InitArgs),
@@ -141,6 +154,17 @@ pub enum Command {
         /// The topic.
         topic: Option<String>,
     },
+}
+
+/// A draft of JSON Schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaDraft {
+    /// Draft-07.
+    #[value(name = "7")]
+    Seven,
+    /// Draft 2020-12.
+    #[value(name = "2020-12")]
+    Of2020,
 }
 
 /// Options that say what goes into a file; shared by everything that reads one.
@@ -198,6 +222,9 @@ pub struct RunArgs {
     /// A file without SLOs is an error.
     #[arg(long)]
     pub require_slos: bool,
+    /// Let commands run that were written elsewhere: in a bundle, or in a base of another host.
+    #[arg(long)]
+    pub allow_exec: bool,
 }
 
 /// How results are told.
@@ -623,7 +650,8 @@ pub struct SelfTestArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ShowArgs {
     /// The scenario file.
-    pub file: PathBuf,
+    #[arg(required_unless_present = "defaults")]
+    pub file: Option<PathBuf>,
     /// What goes into it.
     #[command(flatten)]
     pub inputs: InputOptions,
@@ -633,6 +661,9 @@ pub struct ShowArgs {
     /// Behind each value, name the file and line where it was written.
     #[arg(long)]
     pub origin: bool,
+    /// Instead of a scenario, show what holds where no file says anything else.
+    #[arg(long, conflicts_with_all = ["file", "resolved", "origin", "profile", "vars", "sets"])]
+    pub defaults: bool,
 }
 
 /// `scenario inputs`.
@@ -641,6 +672,41 @@ pub struct InputsArgs {
     /// The scenario file.
     pub file: PathBuf,
     /// What goes into it.
+    #[command(flatten)]
+    pub inputs: InputOptions,
+}
+
+/// `scenario lock`.
+#[derive(Clone, Debug, Args)]
+pub struct LockArgs {
+    /// Scenario files; the lock is beside each.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `scenario diff`.
+#[derive(Clone, Debug, Args)]
+pub struct DiffArgs {
+    /// The scenario before.
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+    /// The scenario after.
+    #[arg(value_name = "AFTER")]
+    pub after: PathBuf,
+    /// What goes into both.
+    #[command(flatten)]
+    pub inputs: InputOptions,
+}
+
+/// `scenario bundle`.
+#[derive(Clone, Debug, Args)]
+pub struct BundleArgs {
+    /// The scenario file.
+    pub file: PathBuf,
+    /// The bundle to write.
+    #[arg(short, long, value_name = "FILE.tar")]
+    pub out: PathBuf,
+    /// What goes into the scenario.
     #[command(flatten)]
     pub inputs: InputOptions,
 }

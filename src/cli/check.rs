@@ -22,6 +22,7 @@ pub(super) fn check(args: &CheckArgs, console: &Console) -> anyhow::Result<Exit>
             file::Aim::Look
         };
         let read = file::read(path, &args.options, aim)?;
+        console.hide(&read.secrets);
         if read.plan.is_none() {
             exit = Exit::Usage;
         }

@@ -3,14 +3,17 @@
 use std::io::{IsTerminal, Write};
 
 use super::args::ColorChoice;
+use crate::secret::{Masker, Secret};
 
-/// Standard output and standard error. A reader that has gone away is no error: its pipe ends, the run goes on.
-#[derive(Clone, Copy, Debug)]
+/// Standard output and standard error, without secrets. A reader that has gone away is no error: its pipe ends, the run goes on.
+#[derive(Clone, Debug)]
 pub(super) struct Console {
     /// Whether standard output is coloured.
     pub(super) color: bool,
     /// Whether standard error is coloured.
     pub(super) color_errors: bool,
+    /// What hides secrets in everything that is written.
+    pub(super) masker: Masker,
 }
 
 impl Console {
@@ -25,12 +28,21 @@ impl Console {
         Console {
             color: wanted(std::io::stdout().is_terminal()),
             color_errors: wanted(std::io::stderr().is_terminal()),
+            masker: Masker::default(),
+        }
+    }
+
+    /// From now on hides the values of these environment variables, wherever they turn up.
+    pub(super) fn hide(&self, variables: &[String]) {
+        for value in variables.iter().filter_map(|name| std::env::var(name).ok()) {
+            self.masker.learn(&Secret::new(value));
         }
     }
 
     /// Data.
     pub(super) fn data(&self, text: &str) {
         let mut out = std::io::stdout().lock();
+        let text = self.masker.text(text);
         let _ = out.write_all(text.as_bytes()).and_then(|()| {
             if text.ends_with('\n') {
                 Ok(())
@@ -44,6 +56,7 @@ impl Console {
     /// Talk.
     pub(super) fn talk(&self, text: &str) {
         let mut out = std::io::stderr().lock();
+        let text = self.masker.text(text);
         let _ = out.write_all(text.as_bytes()).and_then(|()| {
             if text.ends_with('\n') {
                 Ok(())

@@ -5,10 +5,12 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::args::{FileOptions, InputOptions};
+use super::bundle;
 use super::console::Console;
+use super::remote;
 use crate::diagnostic::{self, Diagnostic, Severity, Sources};
 use crate::plan::{self, Plan, PlanOptions};
-use crate::spec;
+use crate::spec::{self, Composition, NamedCommand, is_remote};
 use crate::workload::Library;
 
 /// What a file is read for.
@@ -30,11 +32,18 @@ pub(super) struct Read {
     pub(super) plan: Option<Plan>,
     /// Errors and warnings.
     pub(super) diagnostics: Vec<Diagnostic>,
+    /// The environment variables that hold secrets.
+    pub(super) secrets: Vec<String>,
+    /// The composed scenario, unless a file of it could not be read.
+    pub(super) composition: Option<Composition>,
+    /// Commands that were written elsewhere.
+    pub(super) foreign: Vec<NamedCommand>,
 }
 
 impl Read {
     /// Shows the diagnostics, and gives the plan if there is one.
     pub(super) fn told(self, console: &Console) -> Option<(Plan, Sources)> {
+        console.hide(&self.secrets);
         if !self.diagnostics.is_empty() {
             console.talk(&diagnostic::render(
                 &self.diagnostics,
@@ -54,9 +63,22 @@ impl Read {
 /// # Errors
 /// The file cannot be read.
 pub(super) fn read(path: &Path, options: &FileOptions, aim: Aim) -> anyhow::Result<Read> {
+    let bundled = bundle::is_bundle(path);
+    let unpacked = if bundled {
+        let cache = Library::of_environment(|name| std::env::var(name).ok()).cache;
+        Some(bundle::unpacked(path, &cache)?)
+    } else {
+        None
+    };
+    let path = unpacked.as_deref().unwrap_or(path);
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read `{}`", path.display()))?;
-    read_text(path, &text, options, aim)
+    let mut read = read_text(path, &text, options, aim)?;
+    if let Some(composition) = &read.composition {
+        let elsewhere = |source| bundled || is_remote(&read.sources.get(source).path);
+        read.foreign = composition.commands(&elsewhere);
+    }
+    Ok(read)
 }
 
 /// Reads a file with all that goes into it, without planning it.
@@ -70,7 +92,7 @@ pub(super) fn compose(
 ) -> anyhow::Result<spec::Reading> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read `{}`", path.display()))?;
-    Ok(compose_text(sources, path, &text, options))
+    Ok(compose_text(sources, path, &text, options, true))
 }
 
 fn compose_text(
@@ -78,9 +100,16 @@ fn compose_text(
     path: &Path,
     text: &str,
     options: &InputOptions,
+    fetch: bool,
 ) -> spec::Reading {
     let inputs = spec::Inputs {
-        files: &text_of,
+        files: &|other| {
+            if is_remote(other) {
+                remote::locked_text(other, path, fetch)
+            } else {
+                text_of(other)
+            }
+        },
         environment: &|name| std::env::var(name).ok(),
         profile: options.profile.as_deref(),
         vars: &options.vars,
@@ -90,7 +119,7 @@ fn compose_text(
 }
 
 /// The text of a file that a scenario names, or why it cannot be read.
-fn text_of(path: &Path) -> Result<String, String> {
+pub(super) fn text_of(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => "it is not there".to_owned(),
         std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
@@ -112,8 +141,13 @@ pub(super) fn read_text(
         draft,
         mut diagnostics,
         provenance,
-        ..
-    } = compose_text(&mut sources, path, text, &options.inputs);
+        composition,
+    } = compose_text(&mut sources, path, text, &options.inputs, aim == Aim::Run);
+    let mut secrets = composition
+        .as_ref()
+        .map_or_else(Vec::new, Composition::secret_variables);
+    // With this one data sets are fetched.
+    secrets.push("HF_TOKEN".to_owned());
     let library = Library::of_environment(|name| std::env::var(name).ok());
     let asked = PlanOptions {
         only: options.only.clone(),
@@ -137,6 +171,9 @@ pub(super) fn read_text(
             sources,
             plan: None,
             diagnostics: plan::distinct(diagnostics),
+            secrets,
+            composition,
+            foreign: Vec::new(),
         });
     };
     let plan = match plan::plan(&spec, &sources, &asked) {
@@ -157,5 +194,8 @@ pub(super) fn read_text(
         sources,
         plan: plan.filter(|_| !wrong),
         diagnostics,
+        secrets,
+        composition,
+        foreign: Vec::new(),
     })
 }

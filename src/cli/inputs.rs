@@ -10,6 +10,9 @@ use crate::spec::{InputKind, VarOrigin};
 pub(super) fn inputs(args: &InputsArgs, console: &Console) -> anyhow::Result<Exit> {
     let mut sources = Sources::default();
     let reading = file::compose(&mut sources, &args.file, &args.inputs)?;
+    if let Some(composition) = &reading.composition {
+        console.hide(&composition.secret_variables());
+    }
     let Some(composition) = &reading.composition else {
         let color = console.color_errors;
         console.talk(&diagnostic::render(&reading.diagnostics, &sources, color));

@@ -4,6 +4,7 @@
 pub mod args;
 pub mod exit;
 mod console;
+mod crash;
 mod file;
 mod run;
 mod watch;
@@ -21,6 +22,9 @@ mod explain;
 mod plan;
 mod show;
 mod inputs;
+mod diff;
+mod bundle;
+mod remote;
 mod mock;
 mod gpu;
 mod live;
@@ -63,6 +67,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let console = Console::new(cli.color);
+    crash::hide_secrets(&console.masker);
     let command: Vec<String> = typed
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
@@ -80,10 +85,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Plan(args) => plan::plan(&args, &console),
         Command::Show(args) => show::show(&args, &console),
         Command::Inputs(args) => inputs::inputs(&args, &console),
+        Command::Lock(args) => remote::lock(&args, &console),
+        Command::Diff(args) => diff::diff(&args, &console),
+        Command::Bundle(args) => bundle::bundle(&args, &console),
         Command::Mock(args) => mock::mock(&args, &console),
         Command::Gpu(args) => gpu::gpu(&args, &console),
         Command::Selftest(args) => selftest::selftest(&args, &console),
-        Command::Schema { report } => schema::schema(report, &console),
+        Command::Schema { report, draft } => schema::schema(report, draft, &console),
         Command::Init(args) => init::init(&args, &console),
         Command::Dataset(args) => dataset::dataset(&args, &console),
         Command::List { paths } => list::list(&paths, &console),

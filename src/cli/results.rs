@@ -8,11 +8,14 @@ use anyhow::Context;
 
 use crate::report::charts::Charts;
 use crate::report::{self, Report, View, html, ranking};
+use crate::secret::{Masked, Masker};
 
 /// Where results go.
 #[derive(Clone, Debug)]
 pub(super) struct Results {
     folder: PathBuf,
+    /// What hides secrets in every file.
+    masker: Masker,
 }
 
 impl Results {
@@ -61,7 +64,16 @@ impl Results {
             .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
         Ok(Results {
             folder: folder.to_owned(),
+            masker: Masker::default(),
         })
+    }
+
+    /// The same folder, with secrets hidden in what is written from now on.
+    pub(super) fn hiding(self, masker: &Masker) -> Results {
+        Results {
+            masker: masker.clone(),
+            ..self
+        }
     }
 
     /// The folder.
@@ -73,9 +85,11 @@ impl Results {
     ///
     /// # Errors
     /// It cannot be made.
-    pub(super) fn growing(&self, name: &str) -> anyhow::Result<File> {
+    pub(super) fn growing(&self, name: &str) -> anyhow::Result<Masked<File>> {
         let path = self.folder.join(name);
-        File::create(&path).with_context(|| format!("cannot write `{}`", path.display()))
+        let file = File::create(&path);
+        let file = file.with_context(|| format!("cannot write `{}`", path.display()))?;
+        Ok(self.masker.over(file))
     }
 
     /// Replaces a file by what `write` writes.
@@ -93,7 +107,7 @@ impl Results {
                 .prefix(".writing-")
                 .tempfile_in(&self.folder)?;
             {
-                let mut buffered = std::io::BufWriter::new(&mut file);
+                let mut buffered = std::io::BufWriter::new(self.masker.over(&mut file));
                 write(&mut buffered)?;
                 buffered.flush()?;
             }

@@ -25,6 +25,7 @@ use crate::report::{
     Frame, RunEnding, Summary, View, charts, csv, github, markdown, model, tap, terminal,
 };
 use crate::run::{self, Interrupt, World};
+use crate::spec::NamedCommand;
 use crate::telemetry::{git_facts, host_facts};
 
 pub(super) fn run(args: &RunArgs, command: &[String], console: &Console) -> anyhow::Result<Exit> {
@@ -32,7 +33,12 @@ pub(super) fn run(args: &RunArgs, command: &[String], console: &Console) -> anyh
     let mut plans = Vec::new();
     let mut wrong = false;
     for path in &args.files {
-        match file::read(path, &args.options, file::Aim::Run)?.told(console) {
+        let read = file::read(path, &args.options, file::Aim::Run)?;
+        // In place of an engine that is simulated nothing is started.
+        if !args.allow_exec && !args.options.simulate {
+            wrong |= refuse_foreign(path, &read.foreign, console);
+        }
+        match read.told(console) {
             Some((plan, sources)) => {
                 wrong |= !fit_to_run(&plan, args.require_slos, console);
                 plans.push((plan, sources));
@@ -84,6 +90,7 @@ pub(super) fn live(args: &LiveArgs, console: &Console) -> anyhow::Result<Option<
         dashboard: args.dashboard.map(|address| address.0),
         metrics: args.metrics.map(|address| address.0),
         token: args.token.clone(),
+        masker: console.masker.clone(),
     };
     if config.dashboard.is_none() && config.metrics.is_none() {
         return Ok(None);
@@ -101,6 +108,21 @@ pub(super) fn live(args: &LiveArgs, console: &Console) -> anyhow::Result<Option<
         console.talk(&format!("metrics: http://{at}/metrics"));
     }
     Ok(Some(live))
+}
+
+/// Tells of commands that somebody elsewhere has written; whether there are any.
+fn refuse_foreign(path: &Path, foreign: &[NamedCommand], console: &Console) -> bool {
+    for command in foreign {
+        console.talk(&format!(
+            "{}: error: `{}` runs a command that was written elsewhere: look at it (`scenario show`), and let it run with --allow-exec",
+            path.display(),
+            command.key
+        ));
+    }
+    if !foreign.is_empty() {
+        console.talk("Nothing was sent.");
+    }
+    !foreign.is_empty()
 }
 
 impl OutputArgs {
@@ -186,7 +208,7 @@ pub(super) fn execute(
     console: &Console,
 ) -> anyhow::Result<Exit> {
     let now = jiff::Timestamp::now();
-    let results = Results::create(output.out.as_deref(), &plan.name, now)?;
+    let results = Results::create(output.out.as_deref(), &plan.name, now)?.hiding(&console.masker);
     let view = view(output, console);
     let requests = RequestLog::start(
         plan,
@@ -208,7 +230,10 @@ pub(super) fn execute(
     if output.progress != ProgressMode::None {
         console.talk(&announcement(plan));
     }
-    let progress = Progress::new(progress_mode(output.progress), std::io::stderr());
+    let progress = Progress::new(
+        progress_mode(output.progress),
+        console.masker.over(std::io::stderr()),
+    );
     let mut watch = Watch::new(
         &frame,
         progress,
@@ -255,11 +280,13 @@ pub(super) fn execute(
     })?;
     requests.finish()?;
     if let Some(path) = &output.summary_md {
-        append(path, &markdown::render(&report, &view))
+        let summary = markdown::render(&report, &view);
+        append(path, &console.masker.text(&summary))
             .with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     if let Some(path) = &output.tap {
-        std::fs::write(path, tap::render(&report, &view))
+        let points = tap::render(&report, &view);
+        std::fs::write(path, console.masker.text(&points).as_bytes())
             .with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     if let Some(path) = environment("GITHUB_STEP_SUMMARY") {
@@ -288,7 +315,7 @@ pub(super) fn execute(
 
 /// Adds to the page of the job; a page that cannot be written ends no run.
 fn add_to_step_summary(path: &str, text: &str, console: &Console) {
-    if let Err(error) = append(Path::new(path), text) {
+    if let Err(error) = append(Path::new(path), &console.masker.text(text)) {
         console.talk(&format!("cannot write the step summary `{path}`: {error}"));
     }
 }

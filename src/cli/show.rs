@@ -7,9 +7,19 @@ use super::file;
 use crate::diagnostic::{self, Severity, Sources};
 use crate::spec::View;
 
+/// What the tool adds by itself, as a base.
+const DEFAULTS: &str = include_str!("defaults.yaml");
+
 pub(super) fn show(args: &ShowArgs, console: &Console) -> anyhow::Result<Exit> {
+    let Some(path) = &args.file else {
+        console.data(DEFAULTS);
+        return Ok(Exit::Passed);
+    };
     let mut sources = Sources::default();
-    let reading = file::compose(&mut sources, &args.file, &args.inputs)?;
+    let reading = file::compose(&mut sources, path, &args.inputs)?;
+    if let Some(composition) = &reading.composition {
+        console.hide(&composition.secret_variables());
+    }
     if !reading.diagnostics.is_empty() {
         let color = console.color_errors;
         console.talk(&diagnostic::render(&reading.diagnostics, &sources, color));

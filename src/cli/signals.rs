@@ -19,7 +19,7 @@ pub(super) fn count(console: &Console, speak: bool) -> anyhow::Result<Arc<Interr
     set.add(Signal::SIGTERM);
     set.thread_block().context("cannot wait for signals")?;
     let interrupt = Arc::new(Interrupt::default());
-    let (counted, console) = (interrupt.clone(), *console);
+    let (counted, console) = (interrupt.clone(), console.clone());
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {

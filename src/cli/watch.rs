@@ -12,6 +12,7 @@ use crate::report::ndjson::RequestSink;
 use crate::report::progress::{Progress, ProgressUpdate};
 use crate::report::{self, Frame, Known, RunEnding, View};
 use crate::run::{Snapshot, Watcher};
+use crate::secret::Masked;
 use crate::units::Moment;
 use crate::verdict;
 
@@ -22,7 +23,7 @@ const RECENT: Duration = Duration::from_secs(10);
 pub(super) struct Watch<'a> {
     frame: &'a Frame,
     began: Instant,
-    progress: Progress<Stderr>,
+    progress: Progress<Masked<Stderr>>,
     requests: RequestSink,
     results: &'a Results,
     view: View,
@@ -53,7 +54,7 @@ impl<'a> Watch<'a> {
     /// A listener that writes requests to `requests` and partial reports to `results`.
     pub(super) fn new(
         frame: &'a Frame,
-        progress: Progress<Stderr>,
+        progress: Progress<Masked<Stderr>>,
         requests: RequestSink,
         results: &'a Results,
         view: View,

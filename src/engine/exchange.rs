@@ -9,7 +9,7 @@ use crate::observation::{EventLog, Outcome, Tokens};
 use crate::units::Moment;
 
 /// A request that is ready before its time comes: see [`HttpTarget::prepare`](super::HttpTarget::prepare).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PreparedRequest {
     /// Head and body.
     pub bytes: Bytes,
@@ -26,6 +26,13 @@ impl PreparedRequest {
             keeps_answer: true,
             ..self
         }
+    }
+}
+
+impl std::fmt::Debug for PreparedRequest {
+    /// Its size: its head holds secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PreparedRequest({} bytes)", self.bytes.len())
     }
 }
 

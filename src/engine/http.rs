@@ -17,6 +17,7 @@ use crate::observation::{
     EventRecorder, LagHistogram, Outcome, Phase, StampSource, TokenSource, Tokens,
 };
 use crate::plan::Timeouts;
+use crate::secret::{Masker, Secret};
 use crate::units::Moment;
 use crate::wire::framing::Head;
 use crate::wire::sse::SseParser;
@@ -24,6 +25,8 @@ use crate::wire::{Connection, Endpoint, Flow, OpenError, Reactor, Stamps, Stream
 
 /// How much of an error body is kept.
 const ERROR_BODY: usize = 2048;
+/// A part of a secret header that is so long is a secret by itself.
+const WORD_OF_A_SECRET: usize = 8;
 /// The most that an answer that is no stream may have.
 const ANSWER_LIMIT: usize = 16 << 20;
 /// How long the end of the body may come after `[DONE]`; the answer is whole by then, only the connection waits for it.
@@ -97,6 +100,47 @@ impl HttpTarget {
             bytes: bytes.into(),
             stream,
             keeps_answer: false,
+        }
+    }
+}
+
+impl HttpTarget {
+    /// What went wrong, without the secrets of its request: a server may say again what it was told, and texts are cut later on.
+    fn hidden(&self, outcome: Outcome) -> Outcome {
+        let hide = |text: String| {
+            let masker = Masker::default();
+            for value in self.headers.values().filter(|value| value.is_sensitive()) {
+                let text = value.to_str().unwrap_or_default();
+                // `Bearer TOKEN` is one secret, and so is what it is made of.
+                for part in std::iter::once(text).chain(text.split([' ', ';', ',', '='])) {
+                    if part == text || part.len() >= WORD_OF_A_SECRET {
+                        masker.learn(&Secret::new(part));
+                    }
+                }
+            }
+            masker.text(&text).into_owned()
+        };
+        match outcome {
+            Outcome::Refused {
+                status,
+                body,
+                retry_after,
+            } => Outcome::Refused {
+                status,
+                body: hide(body),
+                retry_after,
+            },
+            Outcome::ErrorEvent(text) => Outcome::ErrorEvent(hide(text)),
+            Outcome::Malformed(text) => Outcome::Malformed(hide(text)),
+            Outcome::ConnectFailed(text) => Outcome::ConnectFailed(hide(text)),
+            Outcome::TlsFailed(text) => Outcome::TlsFailed(hide(text)),
+            Outcome::Reset(text) => Outcome::Reset(hide(text)),
+            told @ (Outcome::Ok
+            | Outcome::Truncated
+            | Outcome::Empty
+            | Outcome::TimedOut(_)
+            | Outcome::Cut
+            | Outcome::Dropped) => told,
         }
     }
 }
@@ -243,6 +287,7 @@ impl Lane {
             Begun::Stream => poll_fn(|context| self.poll_stream(context)).await,
             Begun::Ended(outcome) => outcome,
         };
+        let outcome = self.target.hidden(outcome);
         if !matches!(outcome, Outcome::Ok) {
             // Whatever is left on the connection belongs to a failed request.
             self.connection = None;
@@ -260,6 +305,7 @@ impl Lane {
         } else {
             Outcome::Cut
         };
+        let outcome = self.target.hidden(outcome);
         self.progress.end(outcome, at)
     }
 

@@ -23,6 +23,7 @@ use tokio::task::LocalSet;
 
 use super::address::{Guard, Refusal};
 use super::story::{Feed, News, Story};
+use crate::secret::Masker;
 
 /// What to serve, and where.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// What everybody must know who asks an address that is not of the loopback interface.
     pub token: Option<String>,
+    /// What hides secrets in everything that is served.
+    pub masker: Masker,
 }
 
 /// Why nothing is served.
@@ -104,6 +107,7 @@ impl Live {
             None => None,
         };
         let (feed, news) = unbounded_channel();
+        let masker = config.masker.clone();
         let thread = std::thread::Builder::new()
             .name("dashboard".to_owned())
             .spawn(move || {
@@ -113,7 +117,7 @@ impl Live {
                     .enable_time()
                     .build();
                 if let Ok(runtime) = runtime {
-                    LocalSet::new().block_on(&runtime, serve(ports, news));
+                    LocalSet::new().block_on(&runtime, serve(ports, news, masker));
                 }
             })
             .map_err(StartError::Thread)?;
@@ -165,13 +169,19 @@ struct Service {
     onlookers: RefCell<Vec<Sender<Bytes>>>,
     /// Onlookers who have not fetched the last page.
     waiting: Cell<usize>,
+    masker: Masker,
 }
 
-async fn serve(ports: Vec<(TcpListener, Serves)>, mut news: UnboundedReceiver<News>) {
+async fn serve(
+    ports: Vec<(TcpListener, Serves)>,
+    mut news: UnboundedReceiver<News>,
+    masker: Masker,
+) {
     let service = Rc::new(Service {
         story: RefCell::default(),
         onlookers: RefCell::default(),
         waiting: Cell::new(0),
+        masker,
     });
     let (leave, leaving) = watch::channel(());
     for (listener, serves) in ports {
@@ -207,7 +217,7 @@ async fn serve(ports: Vec<(TcpListener, Serves)>, mut news: UnboundedReceiver<Ne
 impl Service {
     /// Tells everybody who looks on that there is something new; who has gone, or does not read, is left out.
     fn tell(&self, event: &str) {
-        let line = serde_json::Value::from(self.story.borrow().line());
+        let line = serde_json::Value::from(self.masker.text(self.story.borrow().line()));
         let text = Bytes::from(format!("event: {event}\ndata: {line}\n\n"));
         self.onlookers
             .borrow_mut()
@@ -280,7 +290,7 @@ fn answer(request: &Request<Incoming>, serves: &Serves, service: &Service) -> Re
         "/page" if serves.page => service.page(true, header(header::IF_NONE_MATCH)),
         "/events" if serves.page => service.events(),
         "/metrics" if serves.metrics => {
-            let mut response = text(StatusCode::OK, service.story.borrow_mut().metrics());
+            let mut response = text(StatusCode::OK, service.metrics());
             let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
             response
@@ -291,6 +301,11 @@ fn answer(request: &Request<Incoming>, serves: &Serves, service: &Service) -> Re
 }
 
 impl Service {
+    fn metrics(&self) -> String {
+        let metrics = self.story.borrow_mut().metrics();
+        self.masker.text(&metrics).into_owned()
+    }
+
     fn page(&self, bare: bool, known: Option<&str>) -> Response<Body> {
         let mut story = self.story.borrow_mut();
         let Some((number, page)) = story.page(bare) else {
@@ -305,7 +320,7 @@ impl Service {
             response.headers_mut().remove(header::CONTENT_TYPE);
             response
         } else {
-            text(StatusCode::OK, page.to_string())
+            text(StatusCode::OK, self.masker.text(&page).into_owned())
         };
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -371,6 +386,7 @@ mod tests {
             dashboard: Some(dashboard.parse().unwrap()),
             metrics: metrics.map(|at| at.parse().unwrap()),
             token: token.map(str::to_owned),
+            masker: Masker::default(),
         })
     }
 

@@ -212,39 +212,45 @@ fn describe_loads(plan: &Plan, text: &mut String) {
     }
 }
 
+/// What a stage sends, in a sentence.
+pub(super) fn stage_sentence(cell: &Cell, segment: &Segment, stage: usize) -> String {
+    let planned = &cell.stages[stage];
+    match &segment.schedule {
+        Schedule::Open { curve, .. } if matches!(curve.process, Process::Recorded(_)) => {
+            format!(
+                "as recorded, for {}",
+                long(planned.expected.value().unwrap_or(0.0))
+            )
+        }
+        Schedule::Open { curve, .. } => {
+            let pieces: Vec<String> = curve
+                .pieces
+                .iter()
+                .filter(|piece| piece.stage == stage)
+                .map(rate_sentence)
+                .collect();
+            pieces.join(", then ")
+        }
+        Schedule::Closed { users, .. } => {
+            let pieces: Vec<String> = users
+                .pieces
+                .iter()
+                .filter(|piece| piece.stage == stage)
+                .map(|piece| users_sentence(piece, planned))
+                .collect();
+            pieces.join(", then ")
+        }
+        Schedule::Batch { size, requests } => match size {
+            Some(size) => format!("{} batches of {size}", requests.div_ceil(u64::from(*size))),
+            None => "everything at once".to_owned(),
+        },
+    }
+}
+
 fn describe_segment(cell: &Cell, segment: &Segment, text: &mut String) {
     for stage in segment.stages.clone() {
         let planned = &cell.stages[stage];
-        let what = match &segment.schedule {
-            Schedule::Open { curve, .. } if matches!(curve.process, Process::Recorded(_)) => {
-                format!(
-                    "as recorded, for {}",
-                    long(planned.expected.value().unwrap_or(0.0))
-                )
-            }
-            Schedule::Open { curve, .. } => {
-                let pieces: Vec<String> = curve
-                    .pieces
-                    .iter()
-                    .filter(|piece| piece.stage == stage)
-                    .map(rate_sentence)
-                    .collect();
-                pieces.join(", then ")
-            }
-            Schedule::Closed { users, .. } => {
-                let pieces: Vec<String> = users
-                    .pieces
-                    .iter()
-                    .filter(|piece| piece.stage == stage)
-                    .map(|piece| users_sentence(piece, planned))
-                    .collect();
-                pieces.join(", then ")
-            }
-            Schedule::Batch { size, requests } => match size {
-                Some(size) => format!("{} batches of {size}", requests.div_ceil(u64::from(*size))),
-                None => "everything at once".to_owned(),
-            },
-        };
+        let what = stage_sentence(cell, segment, stage);
         let measured = if planned.measured {
             ""
         } else {
@@ -331,7 +337,7 @@ fn tail(stage: &Stage) -> &'static str {
     }
 }
 
-fn planned_requests(stage: &Stage) -> String {
+pub(super) fn planned_requests(stage: &Stage) -> String {
     match stage.requests {
         Planned::Exact(requests) => count(requests as u64, "request"),
         Planned::Estimate(requests) => {
@@ -381,7 +387,7 @@ fn describe_cells(plan: &Plan, text: &mut String) {
 }
 
 /// How long the prompts of a made set are, and whether a tokenizer says so; nothing for prompts that somebody wrote.
-fn made_lengths(facts: &Facts) -> String {
+pub(super) fn made_lengths(facts: &Facts) -> String {
     match (facts.read, facts.counted) {
         (0, true) => format!(" of {} tokens (median)", facts.tokens.median),
         (0, false) => format!(

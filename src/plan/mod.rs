@@ -20,6 +20,7 @@ pub mod users;
 pub(crate) mod fixture;
 mod digest;
 pub mod describe;
+pub mod difference;
 pub mod demand;
 pub mod samples;
 pub mod presets;
@@ -57,6 +58,8 @@ pub struct Plan {
     pub owner: Option<String>,
     /// The file that it comes from, as the user wrote it.
     pub path: String,
+    /// Environment variables that hold secrets of the scenario: no command gets them that does not ask for them.
+    pub secrets: Vec<String>,
     /// The seed of everything random.
     pub seed: u64,
     /// How often each cell runs.

@@ -8,8 +8,8 @@ use super::matrix::{Combination, combinations, order, select};
 use super::prompts::LoadedSet;
 use super::{
     Api, Backend, BackendKind, BaselinePlan, Cell, Fairness, Fingerprint, GoodputBound, Guard,
-    Guards, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule, TelemetryPlan, backends,
-    conversations, describe, digest, fairness, launch, prompts, requests, samples, slos,
+    Guards, HeaderValue, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule, TelemetryPlan,
+    backends, conversations, describe, digest, fairness, launch, prompts, requests, samples, slos,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{
@@ -253,6 +253,7 @@ impl<'a> Resolver<'a> {
             description: spec.description.as_ref().map(|text| text.value.clone()),
             owner: spec.owner.as_ref().map(|text| text.value.clone()),
             path: path.display().to_string(),
+            secrets: secrets(spec, &cells),
             seed: self.seed,
             repeats: self.repeats,
             digest: digest::plan(&cells),
@@ -1016,6 +1017,22 @@ fn check_samples(plan: &Plan, found: &mut Vec<Diagnostic>) {
             .help("run the stage longer, or ask for a lower percentile"),
         );
     }
+}
+
+/// The environment variables of secrets: those that the scenario declares, and those of headers.
+fn secrets(spec: &ScenarioSpec, cells: &[Cell]) -> Vec<String> {
+    let declared = spec.secrets.iter().flatten();
+    let mut names: Vec<String> = declared
+        .map(|secret| secret.value.env.value.clone())
+        .collect();
+    for (_, value) in cells.iter().flat_map(|cell| &cell.backend.headers) {
+        if let HeaderValue::Environment { name, .. } = value {
+            names.push(name.clone());
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn has_error(found: &[Diagnostic]) -> bool {

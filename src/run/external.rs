@@ -47,6 +47,7 @@ pub(super) fn due(plan: &Plan, run: CellRun) -> Option<&ExternalBench> {
 
 /// Runs the benchmark to its end and reads what it has written.
 pub(super) fn run(
+    plan: &Plan,
     cell: &Cell,
     bench: &ExternalBench,
     target: &Target,
@@ -71,6 +72,7 @@ pub(super) fn run(
         words: bench.words.iter().map(filled).collect(),
         // An engine that runs has them.
         env: own.and_then(Result::ok).unwrap_or_default(),
+        withheld: plan.secrets.clone(),
         ..CommandLine::default()
     };
     let text = command.text();

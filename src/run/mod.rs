@@ -53,7 +53,7 @@ pub fn run(plan: &Plan, world: &mut World<'_>) -> Vec<CellResult> {
         if let (Some(CellResult::Measured(seen)), Some(target)) = (results.last_mut(), target)
             && let (Some(bench), Ending::Complete) = (external::due(plan, run), &seen.ending)
         {
-            let said = external::run(cell, bench, &target, world);
+            let said = external::run(plan, cell, bench, &target, world);
             Arc::make_mut(seen).external = Some(said);
             world.watcher.so_far(&results);
         }

@@ -180,6 +180,7 @@ impl<'p> Standing<'p> {
                     &self.program,
                     &log,
                     port,
+                    &self.plan.secrets,
                     world.environment,
                 )?;
                 self.ports.retain(|(id, _)| *id != backend.id);
@@ -241,6 +242,7 @@ impl<'p> Standing<'p> {
             words => {
                 let after = CommandLine {
                     after: words.to_vec(),
+                    withheld: self.plan.secrets.clone(),
                     ..CommandLine::default()
                 };
                 Some(Box::new(
@@ -254,6 +256,7 @@ impl<'p> Standing<'p> {
         });
         let up = CommandLine {
             words: backend.up.clone(),
+            withheld: self.plan.secrets.clone(),
             ..CommandLine::default()
         };
         let interrupt = world.interrupt.clone();
@@ -271,6 +274,7 @@ impl<'p> Standing<'p> {
         for words in &self.plan.between {
             let command = CommandLine {
                 words: words.clone(),
+                withheld: self.plan.secrets.clone(),
                 ..CommandLine::default()
             };
             run_to_end(

@@ -13,6 +13,7 @@ use super::process::{CommandLine, End, Process, find_program, quote};
 use crate::engine::Adapter;
 use crate::plan::launch::{ADAPTERS, NAME, PORT};
 use crate::plan::{Backend, HeaderValue, Launch, Model, Port, StopSignal};
+use crate::secret::{Secret, is_secret};
 use crate::units::format_duration;
 
 /// How long the port may stay taken when the engine is gone.
@@ -32,7 +33,8 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// Starts the engine of a backend; it is not ready yet. `port` is taken where the scenario leaves it open and it is free.
+    /// Starts the engine of a backend; it is not ready yet. `port` is taken where the scenario leaves it open and it is free. It
+    /// does not get the variables that are `withheld`, unless its own `env` names them.
     ///
     /// # Errors
     /// Its port is held by another program, its program is not there, a variable is not set.
@@ -42,6 +44,7 @@ impl Launched {
         program: &Path,
         log: &Path,
         port: Option<u16>,
+        withheld: &[String],
         environment: Environment<'_>,
     ) -> Result<Launched, NotReady> {
         let pipes = match &launch.offline {
@@ -90,6 +93,8 @@ impl Launched {
             env,
             cwd: launch.cwd.as_deref().map(|cwd| at_home(cwd, environment)),
             after: launch.after.iter().map(filled).collect(),
+            withheld: withheld.to_vec(),
+            secrets: secrets(backend, launch, environment),
         };
         let told = |problem: String| NotReady(format!("backend `{}`: {problem}", backend.id));
         let process = Process::start(program, command, log).map_err(told)?;
@@ -355,7 +360,7 @@ pub fn could_start(
                 words: launch.words.clone(),
                 env,
                 cwd,
-                after: Vec::new(),
+                ..CommandLine::default()
             };
             let program = launch.words.first().map_or("", String::as_str);
             found.push(match find_program(program, &command) {
@@ -408,6 +413,19 @@ fn choose_port(backend: &Backend, launch: &Launch, wanted: Option<u16>) -> Resul
             None => free_port().map_err(|error| NotReady(format!("no free port: {error}"))),
         },
     }
+}
+
+/// What the engine is told and must not tell: secrets of its headers and of its environment.
+fn secrets(backend: &Backend, launch: &Launch, environment: Environment<'_>) -> Vec<Secret> {
+    let in_headers = backend.headers.iter().map(|(_, value)| value);
+    let in_environment = launch.env.iter().filter(|(name, _)| is_secret(name));
+    in_headers
+        .chain(in_environment.map(|(_, value)| value))
+        .filter_map(|value| match value {
+            HeaderValue::Literal(_) => None,
+            HeaderValue::Environment { name, .. } => environment(name).map(Secret::new),
+        })
+        .collect()
 }
 
 /// A path with `~` for the home of who runs this.

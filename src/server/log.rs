@@ -1,10 +1,12 @@
 //! The log of a command: everything that it writes goes there, and its last lines are quoted when it fails.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::process::CommandLine;
+use crate::secret::Masker;
 
 /// At most this much of the log's end is looked at.
 const TAIL_BYTES: u64 = 16 << 10;
@@ -33,8 +35,25 @@ impl Log {
     }
 }
 
-/// The last lines of a log from byte `from` on, without terminal escapes.
-pub(super) fn tail(path: &Path, from: u64) -> Vec<String> {
+/// Hides secrets in what a command has written from byte `from` on; it has ended. A log that cannot be read anew stays as it is.
+pub(super) fn hide(path: &Path, from: u64, masker: &Masker) {
+    let hidden = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        if let Cow::Owned(masked) = masker.bytes(&bytes) {
+            file.seek(SeekFrom::Start(from))?;
+            file.write_all(&masked)?;
+            file.set_len(from + masked.len() as u64)?;
+        }
+        Ok(())
+    };
+    let _ = hidden();
+}
+
+/// The last lines of a log from byte `from` on, without terminal escapes and secrets.
+pub(super) fn tail(path: &Path, from: u64, masker: &Masker) -> Vec<String> {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
@@ -44,6 +63,7 @@ pub(super) fn tail(path: &Path, from: u64) -> Vec<String> {
         Ok(bytes)
     };
     let bytes = read().unwrap_or_default();
+    let bytes = masker.bytes(&bytes);
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<String> = text
         // A progress bar overwrites its line; its last state is enough.
@@ -88,13 +108,34 @@ mod tests {
         let new = "\u{1b}[31mERROR\u{1b}[0m\tno memory\n\nloading 1%\rloading 99%\nthe end";
         std::fs::write(file.path(), format!("{old}{new}")).unwrap();
         assert_eq!(
-            tail(file.path(), old.len() as u64),
+            tail(file.path(), old.len() as u64, &Masker::default()),
             ["ERROR no memory", "loading 99%", "the end"]
         );
         let many: String = (0..40).map(|line| format!("{line}\n")).collect();
         std::fs::write(file.path(), many).unwrap();
-        assert_eq!(tail(file.path(), 0).len(), TAIL_LINES);
-        assert_eq!(tail(file.path(), 0).last().unwrap(), "39");
-        assert_eq!(tail(Path::new("/nowhere"), 0), Vec::<String>::new());
+        assert_eq!(tail(file.path(), 0, &Masker::default()).len(), TAIL_LINES);
+        assert_eq!(
+            tail(file.path(), 0, &Masker::default()).last().unwrap(),
+            "39"
+        );
+        assert_eq!(
+            tail(Path::new("/nowhere"), 0, &Masker::default()),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn secrets_are_hidden_in_what_an_ended_command_has_written() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(
+            file.path(),
+            "sk-0123 of an earlier run\nasked with sk-0123!\n",
+        )
+        .unwrap();
+        let masker = Masker::default();
+        masker.learn(&crate::secret::Secret::new("sk-0123"));
+        hide(file.path(), 26, &masker);
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert_eq!(text, "sk-0123 of an earlier run\nasked with ***!\n");
     }
 }

@@ -425,6 +425,7 @@ fn refuses_others(kind: BackendKind) -> bool {
 fn headers(backend: &Backend, environment: Environment<'_>) -> Result<HeaderMap, NotReady> {
     let mut map = HeaderMap::new();
     for (name, value) in &backend.headers {
+        let secret = matches!(value, HeaderValue::Environment { .. });
         let text = match value {
             HeaderValue::Literal(text) => text.clone(),
             HeaderValue::Environment {
@@ -445,7 +446,9 @@ fn headers(backend: &Backend, environment: Environment<'_>) -> Result<HeaderMap,
                 "the value of header `{name}` has characters that no header may have"
             ))
         })?;
-        value.set_sensitive(name == AUTHORIZATION || matches!(backend.kind, BackendKind::Friendli));
+        value.set_sensitive(
+            secret || name == AUTHORIZATION || matches!(backend.kind, BackendKind::Friendli),
+        );
         map.insert(name, value);
     }
     Ok(map)

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,15 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::guard::{COMMAND, GUARD, SEPARATOR, descendants, ours};
-use super::log::{Log, tail};
+use super::log::{Log, hide, tail};
+use crate::secret::{Masker, Secret};
 use crate::units::format_duration;
 
 /// How long the guard may take to kill what is left and to run what must run afterwards.
 const GUARD_WITHIN: Duration = Duration::from_secs(90);
 
 /// What is started, and with what around it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct CommandLine {
     /// The program and its arguments; empty: nothing is started, only `after` is kept ready.
     pub words: Vec<String>,
@@ -28,9 +29,35 @@ pub struct CommandLine {
     pub cwd: Option<PathBuf>,
     /// A command that runs in every case when it has ended, also when this process is killed.
     pub after: Vec<String>,
+    /// Environment variables of this process that it does not get, unless `env` has them: secrets of others.
+    pub withheld: Vec<String>,
+    /// What is hidden in its log when it has ended, and in its last words.
+    pub secrets: Vec<Secret>,
+}
+
+impl std::fmt::Debug for CommandLine {
+    /// As it could be typed: its variables may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text())
+    }
 }
 
 impl CommandLine {
+    /// What hides its secrets.
+    fn masker(&self) -> Masker {
+        let masker = Masker::default();
+        self.secrets.iter().for_each(|secret| masker.learn(secret));
+        masker
+    }
+
+    /// Gives a child the environment that it may have.
+    fn dress(&self, child: &mut Command) {
+        for name in &self.withheld {
+            child.env_remove(name);
+        }
+        child.envs(self.env.iter().map(|(name, value)| (name, value)));
+    }
+
     /// As it could be typed.
     pub fn text(&self) -> String {
         self.words
@@ -111,11 +138,11 @@ impl Process {
             .args(&command.after)
             .arg(SEPARATOR)
             .args(&command.words)
-            .envs(command.env.iter().map(|(name, value)| (name, value)))
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(writing.file);
+        command.dress(&mut guard);
         if let Some(cwd) = &command.cwd {
             guard.current_dir(cwd);
         }
@@ -164,7 +191,7 @@ impl Process {
 
     /// The last lines that it wrote.
     pub fn last_words(&self) -> Vec<String> {
-        tail(&self.log, self.log_from)
+        tail(&self.log, self.log_from, &self.command.masker())
     }
 
     /// Whether a process is this one or below it.
@@ -206,6 +233,7 @@ impl Process {
         self.lifeline = None;
         self.wait(GUARD_WITHIN);
         let _ = self.guard.wait();
+        hide(&self.log, self.log_from, &self.command.masker());
         self.end.get_or_insert(End::Unknown)
     }
 
@@ -341,7 +369,9 @@ pub fn run_to_end(
     find_program(word, command)?;
     let broken = |error: std::io::Error| format!("cannot run `{text}`: {error}");
     let writing = Log::open(log, command).map_err(broken)?;
-    let mut child = ours(program, COMMAND)
+    let mut child = ours(program, COMMAND);
+    command.dress(&mut child);
+    let mut child = child
         .args(&command.words)
         .process_group(0)
         .stdin(Stdio::null())
@@ -372,7 +402,7 @@ pub fn run_to_end(
     let _ = child.wait();
     Err(format!(
         "`{text}` {problem}{}",
-        quote(&tail(log, writing.length))
+        quote(&tail(log, writing.length, &command.masker()))
     ))
 }
 

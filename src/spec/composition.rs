@@ -1,14 +1,16 @@
 //! What is known of a composed scenario besides its meaning: its text as one file, its inputs, its profiles.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use super::expression::{self, Scope};
+use super::portable::{self, NamedCommand, NamedFile};
 use super::provenance::Provenance;
 use super::show::{self, Expressions, View};
 use super::tree::{Content, Key, Node};
 use super::vars::{Secret, VarOrigin, VarType, Variable};
-use crate::diagnostic::Sources;
+use crate::diagnostic::{SourceId, Sources, Span};
+use crate::secret::is_secret;
 
 /// A scenario composed of its files, its profile, and what the command line replaces.
 #[derive(Clone, Debug)]
@@ -54,14 +56,32 @@ impl Composition {
         show::yaml(&self.root, &Expressions::Written, view)
     }
 
-    /// The scenario as one YAML text with every expression replaced by its value; secrets stay names.
+    /// The scenario as one YAML text with every expression replaced by its value; secrets stay names. It may stand in place of the
+    /// first file: paths that other files have written start from its folder.
     pub fn resolved_yaml(&self, sources: &Sources, view: View<'_>) -> String {
         let (root, kept) = self.resolved(sources);
-        show::yaml(&root, &Expressions::Replaced(&kept), view)
+        let renamed = portable::from_the_first(&root, sources);
+        show::yaml(&root, &Expressions::Replaced(&kept, &renamed), view)
+    }
+
+    /// The same with these names for files, each by the place of its value.
+    pub fn moved_yaml(&self, sources: &Sources, names: &BTreeMap<Span, String>) -> String {
+        let (root, kept) = self.resolved(sources);
+        show::yaml(&root, &Expressions::Replaced(&kept, names), View::default())
+    }
+
+    /// The files that the scenario names; those behind URLs and on a hub are none.
+    pub fn files(&self, sources: &Sources) -> Vec<NamedFile> {
+        portable::files(&self.resolved(sources).0, sources)
+    }
+
+    /// The commands that the scenario runs, as far as one of these sources has written them.
+    pub fn commands(&self, from: &dyn Fn(SourceId) -> bool) -> Vec<NamedCommand> {
+        portable::commands(&self.root, from)
     }
 
     /// The tree without variables, and the places where an expression is left: those with a secret.
-    fn resolved(&self, sources: &Sources) -> (Rc<Node>, HashSet<crate::diagnostic::Span>) {
+    fn resolved(&self, sources: &Sources) -> (Rc<Node>, HashSet<Span>) {
         let scope = Scope {
             variables: &self.variables,
             secrets: &self.secrets,
@@ -78,6 +98,25 @@ impl Composition {
         let entries = entries.filter(|(key, _)| key.text != "vars" && !key.text.starts_with("x-"));
         let root = evaluated.root.with_entries(entries.cloned().collect());
         (root, evaluated.kept.into_iter().collect())
+    }
+
+    /// The environment variables that hold secrets: those that are declared, those of headers, and those of engines by their names.
+    pub fn secret_variables(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .secrets
+            .iter()
+            .map(|secret| secret.env.clone())
+            .collect();
+        let backends = self.root.as_map().and_then(|map| map.get("backends"));
+        for (_, backend) in backends.map_or(&[][..], |(_, node)| node.entries()) {
+            for (key, node) in backend.entries() {
+                let of_headers = matches!(key.text.as_str(), "auth" | "headers");
+                from_environment(node, of_headers, &mut names);
+            }
+        }
+        names.sort();
+        names.dedup();
+        names
     }
 
     /// The names of the profiles, each with its description.
@@ -121,6 +160,28 @@ fn on_one_line(node: &Node) -> String {
             super::decode::to_json(node, &mut super::decode::Problems::default())
                 .map(|json| json.to_string())
                 .unwrap_or_default()
+        }
+    }
+}
+
+/// The variables below a node that are written as `{ env: NAME }`, all of them or those whose name says that they are secrets.
+fn from_environment(node: &Node, all: bool, names: &mut Vec<String>) {
+    match &node.content {
+        Content::Scalar { .. } => {}
+        Content::List(items) => items
+            .iter()
+            .for_each(|item| from_environment(item, all, names)),
+        Content::Map(map) => {
+            for (key, node) in &map.entries {
+                match &node.content {
+                    Content::Scalar { text, .. } if key.text == "env" => {
+                        if all || is_secret(text) {
+                            names.push(text.clone());
+                        }
+                    }
+                    _ => from_environment(node, all, names),
+                }
+            }
         }
     }
 }

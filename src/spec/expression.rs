@@ -392,6 +392,11 @@ impl Evaluator<'_> {
                 Err(problem(undefined(name, member, "secrets", names, at)))
             }
             "secrets" => Ok(()),
+            "cell" => Err(problem(
+                Diagnostic::error("S019", "`cell` is not supported yet")
+                    .at(at, "")
+                    .help("a value for each backend, model or prompt set stands under its own `request`"),
+            )),
             "env" => Err(problem(
                 Diagnostic::error("S012", "`env` is not defined")
                     .at(at, "")

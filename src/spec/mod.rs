@@ -22,19 +22,24 @@ mod rules;
 // How a type reads itself, describes itself, and is written down once for both.
 mod decode;
 mod schema;
+mod published;
 mod macros;
 mod codes;
 // What is composed, to be shown.
 mod show;
+mod portable;
 mod composition;
 
 use std::collections::HashSet;
 use std::path::Path;
 
 pub use codes::{CODES, explain};
+pub use compose::remote::{GitFile, is_remote};
 pub use composition::{Composition, Input, InputKind};
 pub use draft::Draft;
+pub use portable::{NamedCommand, NamedFile};
 pub use provenance::Provenance;
+pub use published::{SchemaDraft, published_schema};
 pub use schema::schema;
 pub use show::View;
 pub use types::*;

@@ -10,6 +10,7 @@ use super::types::{
 };
 use super::values::Table;
 use crate::diagnostic::{Span, Spanned};
+use crate::secret::is_secret;
 
 /// The keys that say how far a stage or level goes.
 const EXTENTS: &[&str] = &["for", "requests", "requests_per_user"];
@@ -118,10 +119,7 @@ pub(super) fn docker(spec: &DockerSpec, _map: &Map, problems: &mut Problems) {
 /// Notes variables whose name says that their value is a secret.
 fn no_secrets_in(variables: Option<&Table<HeaderSpec>>, problems: &mut Problems) {
     for variable in variables.into_iter().flatten() {
-        let name = variable.key.value.to_ascii_uppercase();
-        let secret = ["TOKEN", "KEY", "SECRET", "PASSWORD"]
-            .iter()
-            .any(|word| name.ends_with(word));
+        let secret = is_secret(&variable.key.value);
         if let (true, HeaderSpec::Literal(literal)) = (secret, &variable.value) {
             literal_secret(&variable.key.value, literal.span, problems);
         }

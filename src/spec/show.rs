@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use super::portable::Renamed;
 use super::provenance::Provenance;
 use super::tree::{Content, Node};
 use crate::diagnostic::{Sources, Span};
@@ -18,8 +19,8 @@ pub struct View<'a> {
 pub(super) enum Expressions<'k> {
     /// Every scalar is as it was written.
     Written,
-    /// Expressions were replaced, but at these places.
-    Replaced(&'k HashSet<Span>),
+    /// Expressions were replaced, but at the places of the first; at those of the second stand other names of files.
+    Replaced(&'k HashSet<Span>, &'k Renamed),
 }
 
 /// The tree as YAML in block style: read again, it is the same tree.
@@ -91,13 +92,20 @@ impl Writer<'_> {
             Content::Map(_) => self.text.push_str("{}"),
             Content::List(_) => self.text.push_str("[]"),
             Content::Scalar { text, plain } => {
+                let (text, plain) = match self.expressions {
+                    Expressions::Replaced(_, renamed) => match renamed.get(&node.span) {
+                        Some(name) => (name, false),
+                        None => (text, *plain),
+                    },
+                    Expressions::Written => (text, *plain),
+                };
                 let escaped = match self.expressions {
-                    Expressions::Replaced(kept) if !kept.contains(&node.span) => {
+                    Expressions::Replaced(kept, _) if !kept.contains(&node.span) => {
                         text.replace("${{", "${{ '${{' }}")
                     }
-                    Expressions::Replaced(_) | Expressions::Written => text.clone(),
+                    Expressions::Replaced(..) | Expressions::Written => text.clone(),
                 };
-                self.text.push_str(&quoted(&escaped, *plain));
+                self.text.push_str(&quoted(&escaped, plain));
             }
         }
         if let Some((sources, provenance)) = self.view.origin {

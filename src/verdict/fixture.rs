@@ -205,6 +205,7 @@ pub(super) fn plan(cells: Vec<Cell>, assertions: &[&str]) -> Plan {
         description: None,
         owner: None,
         path: "test.yaml".to_owned(),
+        secrets: Vec::new(),
         seed: 1,
         repeats: 1,
         digest: String::new(),

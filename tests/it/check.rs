@@ -96,8 +96,97 @@ fn each_mistake_is_told_to_the_letter() {
 
 #[test]
 fn the_schema_that_is_checked_in_is_that_of_the_types() {
-    let text = serde_json::to_string_pretty(&spec::schema()).unwrap() + "\n";
-    compare(Path::new("schemas/scenario.v1.json"), &text);
+    for (draft, name) in DRAFTS {
+        let schema = spec::published_schema(draft);
+        let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        compare(&Path::new("schemas").join(name), &text);
+    }
+}
+
+const DRAFTS: [(spec::SchemaDraft, &str); 2] = [
+    (spec::SchemaDraft::Of2020, "scenario.v1.json"),
+    (spec::SchemaDraft::Seven, "scenario.v1.draft-07.json"),
+];
+
+/// Every scenario file under a folder.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(below(&path));
+        } else if path.extension().is_some_and(|ending| ending == "yaml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn the_schemas_accept_every_example_bases_libraries_and_teams_files_too() {
+    for (draft, _) in DRAFTS {
+        let schema = jsonschema::validator_for(&spec::published_schema(draft)).unwrap();
+        let mut files = below(Path::new("scenarios"));
+        assert!(
+            files
+                .iter()
+                .any(|path| path.ends_with("teams/search/a100-llama.yaml"))
+        );
+        files.extend(fixtures("valid"));
+        for path in files {
+            let errors: Vec<String> = schema
+                .iter_errors(&as_json(&path).unwrap())
+                .map(|error| format!("{}: {error}", error.instance_path()))
+                .collect();
+            assert!(
+                errors.is_empty(),
+                "{draft:?}, {}: {errors:#?}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_schemas_tell_expressions_and_changes_from_mistakes() {
+    let whole = "version: 1\nbackends: { a: \"http://localhost\" }\nload: { l: { levels: { users: 4, for: 6s } } }\n";
+    let team = "extends: base.yaml\n";
+    let right = [
+        format!("{whole}run: {{ seed: \"${{{{ vars.seed }}}}\", repeats: 2 }}"),
+        format!("{whole}load: {{ l: \"${{{{ vars.load }}}}\" }}").replacen(
+            "load: { l: { levels: { users: 4, for: 6s } } }\n",
+            "",
+            1,
+        ),
+        format!(
+            "{whole}profiles: {{ p: {{ inherits: q, slos: {{ t: null }}, run: {{ seed: null }} }} }}"
+        ),
+        format!("{team}slos: {{ t: null, u: {{ level: warn }} }}"),
+        format!("{team}backends: {{ a: {{ optional: true }} }}\nprompts: {{ p: {{ limit: 5 }} }}"),
+        "version: 1\nprompts: { p: { source: inline, prompts: [Hello] } }".to_owned(),
+    ];
+    let wrong = [
+        format!("{whole}run: {{ seed: many }}"),
+        format!("{whole}run: {{ sed: 1 }}"),
+        format!("{whole}slos: {{ t: null }}"),
+        format!("{whole}profiles: {{ p: {{ run: {{ sed: 1 }} }} }}"),
+        format!("{whole}profiles: {{ p: {{ extends: x.yaml }} }}"),
+        format!("{team}run: {{ sed: 1 }}"),
+        format!("{team}run: {{ seed: many }}"),
+        "backends: { a: \"http://localhost\" }".to_owned(),
+    ];
+    for (draft, _) in DRAFTS {
+        let schema = jsonschema::validator_for(&spec::published_schema(draft)).unwrap();
+        let valid =
+            |text: &str| schema.is_valid(&serde_yaml::from_str::<serde_json::Value>(text).unwrap());
+        right
+            .iter()
+            .for_each(|text| assert!(valid(text), "{draft:?}: {text}"));
+        wrong
+            .iter()
+            .for_each(|text| assert!(!valid(text), "{draft:?}: {text}"));
+    }
 }
 
 #[test]

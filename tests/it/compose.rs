@@ -254,3 +254,161 @@ fn a_map_of_which_all_is_taken_away_is_gone() {
     assert_eq!(drawn(&composed), "");
     assert!(composed.0.spec.unwrap().slos.is_none());
 }
+
+mod a_value_changes_nothing_but_itself {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TEMPLATE: &str = "\
+=== main.yaml
+version: 1
+vars: { a: { default: plain, env: GIVEN }, b: other }
+secrets: { token: { env: TOKEN } }
+description: \"${{ vars.a }}\"
+owner: \"x ${{ vars.a }} y${{ vars.b }}\"
+backends:
+  sim:
+    url: http://localhost
+    auth: { bearer: \"${{ secrets.token }}\" }
+    headers: { X-Note: \"${{ vars.a ~ vars.b }}\" }
+prompts: { p: { source: inline, prompts: [\"${{ vars.a }}\", before, \"${{ [vars.a, 'after'] | last }}\"] } }
+load: { l: { batch: { size: all } } }
+request: { extra: { note: \"${{ vars.a }}\", list: \"${{ [vars.a] }}\", stays: 1 } }
+slos: { ttft: P95 TTFT < 1s }
+";
+
+    /// Pieces that mean something to YAML, to expressions or to a shell, and a secret.
+    const PIECES: [&str; 38] = [
+        "{{",
+        "}}",
+        "${{",
+        "${{ vars.b }}",
+        "{{ row.x }}",
+        "{%",
+        "'",
+        "\"",
+        "\\",
+        "\n",
+        "\r\n",
+        "\t",
+        ": ",
+        "- ",
+        " #",
+        "#",
+        "&a",
+        "*a",
+        "!t",
+        "|",
+        ">",
+        "%",
+        "@",
+        "`",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "null",
+        "~",
+        "true",
+        "3.10",
+        "sk-very-secret",
+        "é日",
+        " ",
+        "---\n",
+        "$HOME",
+    ];
+
+    fn value() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            proptest::sample::select(PIECES.to_vec()).prop_map(str::to_owned),
+            "[a-z0-9]{1,4}",
+        ];
+        proptest::collection::vec(piece, 1..8).prop_map(|pieces| pieces.concat())
+    }
+
+    /// The scenario with its values, each where it is expected, and with a mark in the place of each.
+    fn holds(reading: Reading, sources: &Sources, value: &str) -> Result<String, TestCaseError> {
+        let drawn = diagnostic::render(&reading.diagnostics, sources, false);
+        prop_assert!(reading.spec.is_some(), "{}", drawn);
+        let mut spec = reading.spec.unwrap();
+        let description = spec.description.as_mut().unwrap();
+        prop_assert_eq!(std::mem::take(&mut description.value), value);
+        let owner = spec.owner.as_mut().unwrap();
+        prop_assert_eq!(
+            std::mem::take(&mut owner.value),
+            format!("x {value} yother")
+        );
+        let headers = &mut spec.backends.0[0].value.headers.as_mut().unwrap().0[0].value;
+        let spec::HeaderSpec::Literal(header) = headers else {
+            panic!("a text");
+        };
+        prop_assert_eq!(std::mem::take(&mut header.value), format!("{value}other"));
+        let set = &mut spec.prompts.as_mut().unwrap().0[0].value;
+        let spec::SourceSpec::Inline(source) = &mut set.source.value else {
+            panic!("prompts of its own");
+        };
+        prop_assert_eq!(&source.prompts[1].prompt.value, "before");
+        prop_assert_eq!(&source.prompts[2].prompt.value, "after");
+        prop_assert_eq!(std::mem::take(&mut source.prompts[0].prompt.value), value);
+        let request = spec.request.as_mut().unwrap();
+        let extra = &mut request.extra.as_mut().unwrap().value;
+        prop_assert_eq!(extra["note"].take(), value);
+        prop_assert_eq!(extra["list"].take(), serde_json::json!([value]));
+        // What is declared differs by what was declared.
+        spec.vars = None;
+        let spans = regex::Regex::new(r"Span \{[^}]*\}").unwrap();
+        Ok(spans.replace_all(&format!("{spec:?}"), "").into_owned())
+    }
+
+    fn around(given: &str, how: &str) -> Result<(), TestCaseError> {
+        let story = Story::of(TEMPLATE);
+        let (plain, sources) = story.composed();
+        let expected = holds(plain, &sources, "plain")?;
+        let mut story = Story::of(TEMPLATE);
+        let mut environment = BTreeMap::from([("TOKEN", "sk-very-secret")]);
+        match how {
+            "--var" => story.options = vec!["--var".to_owned(), format!("a={given}")],
+            "default" => {
+                let quoted = serde_json::Value::from(given).to_string();
+                let (_, text) = &mut story.files[0];
+                *text = text.replace("default: plain", &format!("default: {quoted}"));
+            }
+            name => drop(environment.insert(name, given)),
+        }
+        let (reading, sources) = story.compose(&environment);
+        let composition = reading.composition.clone().unwrap();
+        prop_assert_eq!(&holds(reading, &sources, given)?, &expected);
+        // Shown as one resolved file and read again, it is the same.
+        let text = composition.resolved_yaml(&sources, View::default());
+        let again = Story {
+            options: Vec::new(),
+            files: vec![("again.yaml".into(), text.clone())],
+        };
+        let (reading, sources) = again.composed();
+        prop_assert_eq!(&holds(reading, &sources, given)?, &expected, "{}", text);
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn given_on_the_command_line(given in value()) {
+            around(&given, "--var")?;
+        }
+
+        #[test]
+        fn given_by_the_environment(given in value()) {
+            around(&given, "GIVEN")?;
+            around(&given, "SCENARIO_VAR_A")?;
+        }
+
+        /// A default is no place for expressions, so that one there is a mistake and no value.
+        #[test]
+        fn written_in_the_file(given in value().prop_filter("an expression", |text| !text.contains("${{"))) {
+            around(&given, "default")?;
+        }
+    }
+}

@@ -59,7 +59,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("assertion", &[]),
     ("wire", &[]),
 ];
-const BASE: &[&str] = &["diagnostic", "units", "seed", "clock", "threads"];
+const BASE: &[&str] = &["diagnostic", "units", "seed", "clock", "threads", "secret"];
 
 #[test]
 fn imports_point_one_way() {

@@ -38,3 +38,5 @@ mod compare;
 mod compose;
 mod conversations;
 mod dataset;
+mod secrets;
+mod elsewhere;

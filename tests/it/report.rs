@@ -761,6 +761,7 @@ fn plan(path: String) -> Plan {
         description: Some("Gate of two engines".into()),
         owner: None,
         path,
+        secrets: Vec::new(),
         seed: 42,
         repeats: 1,
         digest: "b3:9f2c4e6a8b0d1f3579bd".into(),

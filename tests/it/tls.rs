@@ -11,13 +11,18 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::tool::{self, Desk, Ended, Mock, numbers};
 
 /// TLS in front of the mock, by the certificate of `fixtures/tls`.
-struct Front {
-    address: SocketAddr,
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Front {
     fn before(mock: &Mock) -> Front {
+        Front::at(mock.address())
+    }
+
+    /// The same in front of any address.
+    pub(crate) fn at(behind: &str) -> Front {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chain = CertificateDer::pem_file_iter(fixture("server.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(fixture("server-key.pem")).unwrap();
@@ -35,7 +40,7 @@ impl Front {
             .unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let behind = mock.address().to_owned();
+        let behind = behind.to_owned();
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, behind) = (acceptor.clone(), behind.clone());

@@ -4,6 +4,7 @@
 
 mod overlay;
 mod profile;
+pub(super) mod remote;
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -202,7 +203,11 @@ impl Composer<'_, '_> {
         role: Role,
         chain: &mut Vec<PathBuf>,
     ) -> Result<Rc<Node>, Broken> {
-        let path = normal(&self.sources.directory(name.span.source).join(&name.value));
+        let by = &self.sources.get(name.span.source).path;
+        let path = match remote::address(by, &name.value) {
+            Some(address) => address,
+            None => normal(&self.sources.directory(name.span.source).join(&name.value)),
+        };
         if let Some(at) = chain.iter().position(|known| *known == path) {
             let circle = arrows(chain[at..].iter().chain([&path]));
             let message = format!("files name each other in a circle: {circle}");
@@ -243,10 +248,12 @@ impl Composer<'_, '_> {
             Ok(text) => text,
             Err(reason) => {
                 let message = format!("cannot read `{}`: {reason}", path.display());
-                let diagnostic = Diagnostic::error("S100", message)
-                    .at(name.span, "")
-                    .help("a path starts from the folder of the file that it is written in");
-                self.problems.push(diagnostic);
+                let diagnostic = Diagnostic::error("S100", message).at(name.span, "");
+                self.problems.push(if remote::is_remote(path) {
+                    diagnostic.help("`scenario lock` fetches what is on other hosts, and writes down its digest")
+                } else {
+                    diagnostic.help("a path starts from the folder of the file that it is written in")
+                });
                 return Err(Broken::Unread);
             }
         };
