@@ -86,6 +86,16 @@ pub enum Command {
         /// The code, like S031; without it, all of them in a line each.
         code: Option<String>,
     },
+    /// Bring scenario files into the canonical layout; comments stay where they are.
+    #[command(
+        after_help = "Examples:\n  scenario fmt scenarios/*.yaml\n  scenario fmt --check scenarios/*.yaml      for CI: changes nothing, exits with 1 where a file is laid out otherwise\n  scenario fmt - < gate.yaml                  from standard input to standard output"
+    )]
+    Fmt(FmtArgs),
+    /// Serve an editor over standard input and output: diagnostics, completion, hover, definitions, layout.
+    #[command(
+        after_help = "Editors start it by themselves: name `scenario lsp` as the language server of YAML files. docs/editors.md has settings for some."
+    )]
+    Lsp,
     /// Show what a scenario would do: cells, stages, request counts, duration, samples for each percentile.
     Plan(PlanArgs),
     /// Show a scenario as one file: what it extends and includes, and its profile, laid together.
@@ -112,6 +122,9 @@ pub enum Command {
         /// The schema of report.json instead.
         #[arg(long)]
         report: bool,
+        /// Which draft of JSON Schema: older editors know 7 alone.
+        #[arg(long, value_enum, default_value_t = Draft::Newest, conflicts_with = "report")]
+        draft: Draft,
     },
     /// Write a commented scenario file to start from.
     Init(InitArgs),
@@ -514,6 +527,28 @@ pub enum CheckFormat {
     Sarif,
     /// Workflow commands of GitHub Actions: annotations on the lines of a pull request.
     Github,
+}
+
+/// A draft of JSON Schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Draft {
+    /// 2020-12.
+    #[value(name = "2020-12")]
+    Newest,
+    /// 7.
+    #[value(name = "7")]
+    Seven,
+}
+
+/// `scenario fmt`.
+#[derive(Clone, Debug, Args)]
+pub struct FmtArgs {
+    /// Scenario files; `-` reads standard input and writes standard output.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Change nothing; exit with 1 where a file is laid out otherwise.
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `scenario plan`.

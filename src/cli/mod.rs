@@ -18,6 +18,9 @@ mod signals;
 mod quick;
 mod check;
 mod explain;
+mod fmt;
+mod lsp;
+mod lsp_text;
 mod plan;
 mod show;
 mod inputs;
@@ -76,13 +79,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Import(args) => import::import(&args, &command, &console),
         Command::Check(args) => check::check(&args, &console),
         Command::Explain { code } => explain::explain(code.as_deref(), &console),
+        Command::Fmt(args) => fmt::fmt(&args, &console),
+        Command::Lsp => lsp::lsp(),
         Command::Plan(args) => plan::plan(&args, &console),
         Command::Show(args) => show::show(&args, &console),
         Command::Inputs(args) => inputs::inputs(&args, &console),
         Command::Mock(args) => mock::mock(&args, &console),
         Command::Gpu(args) => gpu::gpu(&args, &console),
         Command::Selftest(args) => selftest::selftest(&args, &console),
-        Command::Schema { report } => schema::schema(report, &console),
+        Command::Schema { report, draft } => schema::schema(report, draft, &console),
         Command::Init(args) => init::init(&args, &console),
         Command::List { paths } => list::list(&paths, &console),
         Command::Completions { shell } => completions::completions(shell, &console),

@@ -8,6 +8,7 @@
 mod tree;
 mod compose;
 mod set;
+mod same;
 mod provenance;
 // What stands in `${{ … }}`.
 mod vars;
@@ -22,6 +23,7 @@ mod rules;
 // How a type reads itself, describes itself, and is written down once for both.
 mod decode;
 mod schema;
+mod schema_forms;
 mod macros;
 mod codes;
 // What is composed, to be shown.
@@ -35,7 +37,8 @@ pub use codes::{CODES, explain};
 pub use composition::{Composition, Input, InputKind};
 pub use draft::Draft;
 pub use provenance::Provenance;
-pub use schema::schema;
+pub use same::say_the_same;
+pub use schema::{schema, schema_for_draft_7};
 pub use show::View;
 pub use types::*;
 pub use values::*;

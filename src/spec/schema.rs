@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::decode::Decode;
+use super::schema_forms::{for_draft_7, with_expressions};
 use super::types::ScenarioSpec;
 
 /// Schemas that are referred to by name.
@@ -44,5 +45,11 @@ pub fn schema() -> Value {
         schema.extend(root);
         schema.insert("$defs".to_owned(), Value::Object(definitions.named));
     }
+    with_expressions(&mut schema);
     schema
+}
+
+/// The same in draft 7, for editors that know no later one.
+pub fn schema_for_draft_7() -> Value {
+    for_draft_7(&schema())
 }

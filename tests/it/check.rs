@@ -98,6 +98,51 @@ fn each_mistake_is_told_to_the_letter() {
 fn the_schema_that_is_checked_in_is_that_of_the_types() {
     let text = serde_json::to_string_pretty(&spec::schema()).unwrap() + "\n";
     compare(Path::new("schemas/scenario.v1.json"), &text);
+    let text = serde_json::to_string_pretty(&spec::schema_for_draft_7()).unwrap() + "\n";
+    compare(Path::new("schemas/scenario.v1.draft-07.json"), &text);
+}
+
+/// What the two schemas say of a value.
+fn judged(schemas: &[jsonschema::Validator; 2], value: &serde_json::Value) -> [bool; 2] {
+    [schemas[0].is_valid(value), schemas[1].is_valid(value)]
+}
+
+#[test]
+fn both_drafts_accept_every_scenario_and_no_unknown_key() {
+    let schemas = [spec::schema(), spec::schema_for_draft_7()];
+    let schemas = schemas.map(|schema| jsonschema::validator_for(&schema).unwrap());
+    let mut files = fixtures("valid");
+    for folder in ["scenarios", "scenarios/studies"] {
+        let found = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        files.extend(found.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")));
+    }
+    for path in files {
+        let mut value = as_json(&path).unwrap();
+        assert_eq!(judged(&schemas, &value), [true, true], "{}", path.display());
+        value["run"]["sed"] = 7.into();
+        assert_eq!(
+            judged(&schemas, &value),
+            [false, false],
+            "{}",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn an_expression_may_stand_where_a_number_does_and_no_other_text() {
+    let schema = jsonschema::validator_for(&spec::schema()).unwrap();
+    let of = |users: &str| {
+        serde_json::json!({
+            "version": 1,
+            "backends": { "a": "http://localhost" },
+            "load": { "l": { "levels": { "users": users, "for": "${{ vars.time }}" } } },
+        })
+    };
+    assert!(schema.is_valid(&of("${{ vars.users }}")));
+    assert!(!schema.is_valid(&of("many")));
 }
 
 #[test]

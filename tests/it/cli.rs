@@ -2,6 +2,7 @@
 
 mod explain;
 mod formats;
+mod lsp;
 
 use std::path::Path;
 
