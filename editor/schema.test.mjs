@@ -128,7 +128,7 @@ for (const [draft, file] of Object.entries(schemas)) {
       assert.ok((await one.labels()).includes("input_tokens"));
     });
     await t.test("metrics are completed in assertions and in goodput", async () => {
-      await open("version: 1\nslos:\n  gate: |\n");
+      await open("version: 1\nslos:\n  gate:\n    assert: |\n");
       const labels = await one.labels();
       for (const metric of ["ttft", "error_rate", "output_tps", "gpu.power"]) assert.ok(labels.some((label) => label.includes(metric)), `${metric}: ${labels.join(" · ")}`);
       await open("version: 1\ngoodput:\n  tt|\n");

@@ -16,6 +16,7 @@ mod plot;
 mod baseline;
 mod signals;
 mod quick;
+mod try_one;
 mod check;
 mod explain;
 mod fmt;
@@ -72,6 +73,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Run(args) => run::run(&args, &command, &console),
         Command::Quick(args) => quick::quick(&args, &command, &console),
+        Command::Try(args) => try_one::try_one(&args, &console),
         Command::Report(args) => report::report(&args, &console),
         Command::Baseline(args) => baseline::baseline(&args, &console),
         Command::Plot(args) => plot::plot(&args, &console),

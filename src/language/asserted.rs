@@ -163,7 +163,7 @@ fn metric_of(phrase: &str) -> Option<&'static Metric> {
     assertion::find(phrase).or_else(|| {
         (0..parts.len())
             .flat_map(|first| (first + 1..=parts.len()).map(move |end| (first, end)))
-            .filter(|(first, end)| parts.len() > 1 && end > first)
+            .filter(|(first, end)| parts.len() > 1 && end > first && !phrase.contains(' '))
             .find_map(|(first, end)| assertion::find(&parts[first..end].join(".")))
     })
 }

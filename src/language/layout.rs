@@ -73,6 +73,9 @@ fn align_comments(text: &str) -> String {
 
 /// A line as its value and the comment beside it; a line that is only a comment has none beside it.
 fn split_comment(line: &str) -> (&str, Option<&str>) {
+    if line.trim_start().starts_with('#') {
+        return (line, None);
+    }
     let mut quote = None;
     let bytes = line.as_bytes();
     for (index, byte) in line.bytes().enumerate() {
@@ -121,8 +124,8 @@ slos:
 version: 1
 backends: { vllm: http://localhost:8000, sglang: \"http://localhost:30000\" }  # both
 load:
-  sweep:                                     # levels
-    levels: { users: [4, 8], for: 30s }      # two of them
+  sweep:                                 # levels
+    levels: { users: [4, 8], for: 30s }  # two of them
 
 slos:
   ttft: P95 TTFT < 1s

@@ -11,7 +11,6 @@ pub(super) fn with_expressions(schema: &mut Value) {
     schema["$defs"]["Expression"] = json!({
         "type": "string",
         "pattern": "\\$\\{\\{",
-        "description": "An expression, like `${{ vars.peak }}`.",
     });
     if let Some(definitions) = schema["$defs"].as_object_mut() {
         definitions.sort_keys();
