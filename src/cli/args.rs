@@ -112,6 +112,7 @@ pub enum Command {
     )]
     Show(ShowArgs),
     /// List what a scenario takes from outside: variables, secrets, profiles.
+    #[command(after_help = "Examples:\n  scenario inputs gate.yaml")]
     Inputs(InputsArgs),
     /// Serve the embedded simulator alone: an OpenAI-compatible engine without a GPU.
     #[command(
