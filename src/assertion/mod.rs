@@ -10,11 +10,13 @@ mod parser;
 mod check;
 pub mod syntax;
 pub mod registry;
+pub mod example;
 pub mod dimension;
 pub mod codes;
 
 pub use codes::CODES;
 pub use dimension::{Dimension, Unit, format_value};
+pub use example::example;
 pub use parser::{Context, parse};
 pub use registry::{Better, Kind, Metric, find, metrics};
 pub use syntax::{

@@ -48,6 +48,11 @@ pub enum Command {
         after_help = "Examples:\n  scenario quick http://localhost:8000 --users 16 --for 60s --slo \"P95 TTFT < 500ms\"\n  scenario quick http://localhost:8000 --rate 4/s --for 2m --slo \"error rate < 1%\" --save gate.yaml"
     )]
     Quick(QuickArgs),
+    /// Send one request, and show event by event when it came and what it counts as.
+    #[command(
+        after_help = "Examples:\n  scenario try http://localhost:8000\n  scenario try localhost:8000 --prompt \"Name three rivers\" --max-tokens 16 --raw\n  scenario try https://api.example.com/v1 --model llama --bearer-env API_TOKEN\n\nExits with 0; with 3 when there was no answer."
+    )]
+    Try(TryArgs),
     /// Write the report of a saved run again: page, tables, JUnit; nothing is sent.
     #[command(
         after_help = "Examples:\n  scenario report results/gate/20260101T120000Z --open\n  scenario report nightly/report.json --out pages/nightly"
@@ -86,7 +91,20 @@ pub enum Command {
         /// The code, like S031; without it, all of them in a line each.
         code: Option<String>,
     },
+    /// Bring scenario files into the canonical layout; comments stay where they are.
+    #[command(
+        after_help = "Examples:\n  scenario fmt scenarios/*.yaml\n  scenario fmt --check scenarios/*.yaml      for CI: changes nothing, exits with 1 where a file is laid out otherwise\n  scenario fmt - < gate.yaml                  from standard input to standard output"
+    )]
+    Fmt(FmtArgs),
+    /// Serve an editor over standard input and output: diagnostics, completion, hover, definitions, layout.
+    #[command(
+        after_help = "Editors start it by themselves: name `scenario lsp` as the language server of YAML files. docs/editors.md has settings for some."
+    )]
+    Lsp,
     /// Show what a scenario would do: cells, stages, request counts, duration, samples for each percentile.
+    #[command(
+        after_help = "Examples:\n  scenario plan gate.yaml\n  scenario plan gate.yaml --only vllm,chat --repeats 3\n  scenario plan gate.yaml --arrivals arrivals.csv      every planned arrival; the same bytes on every run"
+    )]
     Plan(PlanArgs),
     /// Show a scenario as one file: what it extends and includes, and its profile, laid together.
     #[command(
@@ -94,6 +112,7 @@ pub enum Command {
     )]
     Show(ShowArgs),
     /// List what a scenario takes from outside: variables, secrets, profiles.
+    #[command(after_help = "Examples:\n  scenario inputs gate.yaml")]
     Inputs(InputsArgs),
     /// Fetch the bases that scenarios extend on other hosts, and write down their digests in `scenario.lock`.
     Lock(LockArgs),
@@ -116,8 +135,14 @@ pub enum Command {
     )]
     Gpu(GpuArgs),
     /// Measure what this machine can measure: streams, events and sends a second, beside a server whose every instant is known.
+    #[command(
+        after_help = "Examples:\n  scenario selftest\n  scenario selftest --quick --json -      a rough answer in seconds, for a program"
+    )]
     Selftest(SelfTestArgs),
     /// Print the JSON Schema of scenario files, or of reports.
+    #[command(
+        after_help = "Examples:\n  scenario schema > scenario.v1.json\n  scenario schema --draft 7 > scenario.v1.json      for older editors\n  scenario schema --report                          of report.json"
+    )]
     Schema {
         /// The schema of report.json instead.
         #[arg(long)]
@@ -126,11 +151,20 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = SchemaDraft::Of2020, conflicts_with = "report")]
         draft: SchemaDraft,
     },
-    /// Write a commented scenario file to start from.
+    /// Write a commented scenario file to start from: for an engine that runs here, or for the simulator.
+    #[command(after_help = "Examples:
+  scenario init                                    looks for a running engine, and asks at a terminal
+  scenario init gate.yaml --url http://localhost:8000 --kind vllm --users 32 --ttft 1s
+  scenario init --simulator                        no engine needed
+
+Then: scenario check scenario.yaml, scenario plan scenario.yaml, scenario run scenario.yaml")]
     Init(InitArgs),
     /// Inspect, prepare, sample or generate prompt sets.
     Dataset(super::dataset::DatasetArgs),
     /// List scenario files with their cells and expected duration.
+    #[command(
+        after_help = "Examples:\n  scenario list\n  scenario list scenarios/studies gate.yaml"
+    )]
     List {
         /// Files or folders.
         #[arg(default_value = "scenarios")]
@@ -150,6 +184,9 @@ pub enum Command {
     )]
     Man(ManArgs),
     /// Explain a topic: `metrics`, `exit-codes`, or a command.
+    #[command(
+        after_help = "Examples:\n  scenario help metrics\n  scenario help exit-codes\n  scenario help run"
+    )]
     Help {
         /// The topic.
         topic: Option<String>,
@@ -384,6 +421,34 @@ pub struct QuickArgs {
     pub output: OutputArgs,
 }
 
+/// `scenario try`.
+#[derive(Clone, Debug, Args)]
+pub struct TryArgs {
+    /// The endpoint, like http://localhost:8000.
+    pub url: String,
+    /// What is asked.
+    #[arg(long, default_value = "Name the four seasons.")]
+    pub prompt: String,
+    /// Cap on the answer's tokens.
+    #[arg(long, default_value_t = 32)]
+    pub max_tokens: u32,
+    /// The model to ask for, where the endpoint lists several.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// What kind of engine it is, as in `backends.ID.kind`: some tell the tokens of each event only when they are asked.
+    #[arg(long, default_value = "openai")]
+    pub kind: String,
+    /// Which API is spoken, as in `backends.ID.api`.
+    #[arg(long, default_value = "chat")]
+    pub api: String,
+    /// Environment variable with the bearer token.
+    #[arg(long, value_name = "NAME")]
+    pub bearer_env: Option<String>,
+    /// Show each event as it came, too.
+    #[arg(long)]
+    pub raw: bool,
+}
+
 /// `scenario report`.
 #[derive(Clone, Debug, Args)]
 pub struct ReportArgs {
@@ -543,6 +608,17 @@ pub enum CheckFormat {
     Sarif,
     /// Workflow commands of GitHub Actions: annotations on the lines of a pull request.
     Github,
+}
+
+/// `scenario fmt`.
+#[derive(Clone, Debug, Args)]
+pub struct FmtArgs {
+    /// Scenario files; `-` reads standard input and writes standard output.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Change nothing; exit with 1 where a file is laid out otherwise.
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `scenario plan`.
@@ -717,12 +793,30 @@ pub struct InitArgs {
     /// The file to write.
     #[arg(default_value = "scenario.yaml")]
     pub file: PathBuf,
-    /// A running engine; without it the file uses the simulator.
+    /// The engine; without it, one that runs on this machine is looked for.
     #[arg(long)]
     pub url: Option<String>,
-    /// Its model.
+    /// Its model; needed where it serves several.
     #[arg(long)]
     pub model: Option<String>,
+    /// What kind of engine it is, like `vllm`.
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// How many users the load has.
+    #[arg(long, default_value_t = 8)]
+    pub users: u32,
+    /// The bound of the first SLO: 95 of 100 first tokens come within this time.
+    #[arg(long, value_name = "DURATION", default_value = "500ms")]
+    pub ttft: String,
+    /// Where to look for a running engine, in place of the usual ports: 8000, 30000, 8080, 11434, 23333, 1234.
+    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    pub ports: Vec<u16>,
+    /// Look for no engine: the file uses the embedded simulator.
+    #[arg(long, conflicts_with_all = ["url", "ports"])]
+    pub simulator: bool,
+    /// Ask nothing, also at a terminal.
+    #[arg(short, long)]
+    pub yes: bool,
     /// Replace a file that is there.
     #[arg(long)]
     pub force: bool,

@@ -17,8 +17,12 @@ mod plot;
 mod baseline;
 mod signals;
 mod quick;
+mod try_one;
 mod check;
 mod explain;
+mod fmt;
+mod lsp;
+mod lsp_text;
 mod plan;
 mod show;
 mod inputs;
@@ -75,6 +79,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Run(args) => run::run(&args, &command, &console),
         Command::Quick(args) => quick::quick(&args, &command, &console),
+        Command::Try(args) => try_one::try_one(&args, &console),
         Command::Report(args) => report::report(&args, &console),
         Command::Baseline(args) => baseline::baseline(&args, &console),
         Command::Plot(args) => plot::plot(&args, &console),
@@ -82,6 +87,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Import(args) => import::import(&args, &command, &console),
         Command::Check(args) => check::check(&args, &console),
         Command::Explain { code } => explain::explain(code.as_deref(), &console),
+        Command::Fmt(args) => fmt::fmt(&args, &console),
+        Command::Lsp => lsp::lsp(),
         Command::Plan(args) => plan::plan(&args, &console),
         Command::Show(args) => show::show(&args, &console),
         Command::Inputs(args) => inputs::inputs(&args, &console),

@@ -189,6 +189,40 @@ impl LaneFacts {
 /// Makes the stamps of a new connection; a test puts its own in.
 pub type StampFactory = Rc<dyn Fn() -> Stamps>;
 
+/// What the witness of a lane is told of an event of a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Witnessed<'a> {
+    /// When it came.
+    pub at: Moment,
+    /// What it says, as it came.
+    pub data: &'a [u8],
+    /// What it counts as.
+    pub meaning: Meaning,
+}
+
+/// What an event of a stream counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// Generated output.
+    Output {
+        /// Its tokens, where the engine tells them.
+        tokens: Option<u32>,
+        /// It has visible answer text.
+        content: bool,
+        /// It came in the same read as the output before.
+        shared: bool,
+    },
+    /// An event without output: a role, a usage block, a ping.
+    Silent,
+    /// The mark at the end of the stream.
+    End,
+    /// An error, or no event of this language at all.
+    Error,
+}
+
+/// Sees each event of a lane's streams.
+pub type Witness = Rc<dyn Fn(&Witnessed<'_>)>;
+
 /// One connection at a time, and the request in flight on it.
 pub struct Lane {
     target: Arc<HttpTarget>,
@@ -200,6 +234,8 @@ pub struct Lane {
     facts: Rc<RefCell<LaneFacts>>,
     /// The time limits of the request in flight.
     limits: Timeouts,
+    /// Who is shown each event, for a person to look at; nobody where something is measured.
+    witness: Option<Witness>,
 }
 
 impl std::fmt::Debug for Lane {
@@ -233,7 +269,14 @@ impl Lane {
             sse,
             progress: Progress::default(),
             facts,
+            witness: None,
         }
+    }
+
+    /// The same lane with somebody who sees each event.
+    pub fn watched(mut self, witness: Witness) -> Lane {
+        self.witness = Some(witness);
+        self
     }
 
     /// The same lane with stamps of a test's making.
@@ -354,6 +397,7 @@ impl Lane {
             progress,
             facts,
             limits,
+            witness: _,
         } = self;
         loop {
             progress.reused = connection.as_mut().is_some_and(Connection::is_usable)
@@ -406,6 +450,7 @@ impl Lane {
             progress,
             facts,
             limits,
+            witness,
             ..
         } = self
         else {
@@ -419,7 +464,13 @@ impl Lane {
                     note_read(stamps, facts);
                 }
                 progress.bytes += piece.len() as u64;
-                let fed = sse.feed(piece, |data| progress.event(dialect, data, stamps, facts));
+                let fed = sse.feed(piece, |data| {
+                    let meaning = progress.event(dialect, data, stamps, facts);
+                    if let Some(witness) = witness {
+                        let at = stamps.received();
+                        witness(&Witnessed { at, data, meaning });
+                    }
+                });
                 too_large = too_large.or(fed.err());
             });
             if let Some(error) = too_large {
@@ -712,14 +763,14 @@ impl Progress {
         data: &[u8],
         stamps: &Stamps,
         facts: &RefCell<LaneFacts>,
-    ) {
+    ) -> Meaning {
         let at = stamps.received();
         self.first_event.get_or_insert(at);
         self.last_read = Some(at);
         if data.trim_ascii() == b"[DONE]" {
             self.done = true;
             self.finished.get_or_insert(at);
-            return;
+            return Meaning::End;
         }
         let read = match self.read(dialect, data) {
             Ok(read) => read,
@@ -727,9 +778,10 @@ impl Progress {
                 let start = String::from_utf8_lossy(&data[..data.len().min(200)]).into_owned();
                 self.fault
                     .get_or_insert(Outcome::Malformed(format!("{error} in `{start}`")));
-                return;
+                return Meaning::Error;
             }
         };
+        let failed = read.error.is_some();
         if let Some(error) = read.error {
             self.fault = Some(Outcome::ErrorEvent(error));
         }
@@ -751,7 +803,17 @@ impl Progress {
             if read.content {
                 self.first_content.get_or_insert(at);
             }
-            self.output(at, told, stamps, facts);
+            let shared = self.output(at, told, stamps, facts);
+            return Meaning::Output {
+                tokens: told,
+                content: read.content,
+                shared,
+            };
+        }
+        if failed {
+            Meaning::Error
+        } else {
+            Meaning::Silent
         }
     }
 
@@ -780,13 +842,14 @@ impl Progress {
         }
     }
 
+    /// Notes output; says whether it came in the same read as the output before.
     fn output(
         &mut self,
         at: Moment,
         told: Option<u32>,
         stamps: &Stamps,
         facts: &RefCell<LaneFacts>,
-    ) {
+    ) -> bool {
         let mut facts = facts.borrow_mut();
         let shared = !self.events.is_empty() && self.last_output_read == stamps.reads();
         if shared {
@@ -802,6 +865,7 @@ impl Progress {
         self.events.push(at, told.unwrap_or(1), shared);
         self.event_tokens += u64::from(told.unwrap_or(1));
         self.untold += u64::from(told.is_none());
+        shared
     }
 
     /// An answer that is no stream: its tokens came at its end, and no first token was seen.

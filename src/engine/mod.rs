@@ -12,5 +12,5 @@ pub mod simulator;
 pub use crate::wire::{Pulse, Reactor};
 pub use dialect::{BodyTemplate, Dialect, Message};
 pub use exchange::{Exchange, PreparedRequest};
-pub use http::{HttpTarget, Lane, LaneFacts};
+pub use http::{HttpTarget, Lane, LaneFacts, Meaning, Witness, Witnessed};
 pub use offline::Adapter;

@@ -5,6 +5,7 @@
 //! Nothing is sent before a backend has answered its probe, and nothing that was started here survives this program.
 
 pub mod probe;
+pub mod detect;
 mod first_token;
 mod offline;
 pub mod launched;

@@ -850,7 +850,7 @@ macro_rules! quantities {
 
             fn schema(definitions: &mut Definitions) -> Value {
                 definitions.define(Some($name), |_| {
-                    json!({ "type": "string", "pattern": $pattern, "examples": $examples, "description": $what })
+                    json!({ "type": "string", "pattern": $pattern, "examples": $examples })
                 })
             }
         }

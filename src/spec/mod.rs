@@ -29,6 +29,8 @@ mod codes;
 mod show;
 mod portable;
 mod composition;
+// Whether two texts say the same.
+mod same;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -40,6 +42,7 @@ pub use draft::Draft;
 pub use portable::{NamedCommand, NamedFile};
 pub use provenance::Provenance;
 pub use published::{SchemaDraft, published_schema};
+pub use same::say_the_same;
 pub use schema::schema;
 pub use show::View;
 pub use types::*;

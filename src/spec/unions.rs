@@ -18,6 +18,7 @@ use super::types::{
     StageSpec, TargetSpec, TraceLoadSpec, WarmupSpec, WhereClause, WhereSpec, WorkersSpec,
 };
 use super::values::{JsonMap, Table, Url};
+use crate::assertion::{self, Dimension as Quantity, Kind};
 use crate::diagnostic::{Diagnostic, Spanned, did_you_mean};
 use crate::units::{self, Rate};
 
@@ -545,10 +546,13 @@ impl Decode for Assertions {
         definitions.define(Some("Assertion"), |_| {
             // Loose on purpose: one comparison somewhere. The grammar itself is not a regular one.
             let comparison = "[<>≤≥]|==|!=|\\b(under|below|over|above|at most|at least)\\b";
+            let mut examples = vec!["P95 TTFT < 500ms".to_owned(), "error rate < 1%".to_owned()];
+            examples.extend(assertion::metrics().iter().map(assertion::example));
+            examples.push("sglang.output_tps >= 1.2 * vllm.output_tps".to_owned());
             let text = json!({
                 "type": "string",
                 "pattern": comparison,
-                "examples": ["P95 TTFT < 500ms", "error rate < 1%", "max gpu.memory_used < 78 GiB", "sglang.output_tps >= 1.2 * vllm.output_tps"],
+                "examples": examples,
                 "description": "One comparison: an aggregate, a metric, and a bound with its unit.",
             });
             json!({ "anyOf": [text, { "type": "array", "minItems": 1, "items": text }] })
@@ -773,7 +777,17 @@ impl Decode for GoodputSpec {
     }
 
     fn schema(definitions: &mut Definitions) -> Value {
-        let bounds = Table::<Spanned<Duration>>::schema(definitions);
+        let mut bounds = Table::<Spanned<Duration>>::schema(definitions);
+        let times = assertion::metrics()
+            .iter()
+            .filter(|metric| metric.kind == Kind::Trend && metric.dimension == Quantity::TIME);
+        let known: JsonMap = times
+            .map(|metric| {
+                let bound = described(Duration::schema(definitions), metric.about);
+                (metric.name.to_owned(), bound)
+            })
+            .collect();
+        bounds["properties"] = Value::Object(known);
         let rules =
             json!({ "type": "array", "minItems": 1, "items": GoodputRule::schema(definitions) });
         json!({ "anyOf": [bounds, rules] })

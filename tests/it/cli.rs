@@ -2,6 +2,8 @@
 
 mod explain;
 mod formats;
+mod lsp;
+mod first_steps;
 
 use std::path::Path;
 
@@ -164,7 +166,8 @@ fn the_schemas_are_printed() {
 #[test]
 fn the_first_file_runs_as_it_was_written() {
     let desk = Desk::new();
-    desk.tool(&["init", "first.yaml"]).with_code(0);
+    desk.tool(&["init", "first.yaml", "--simulator"])
+        .with_code(0);
     let again = desk.tool(&["init", "first.yaml"]).with_code(2);
     assert!(again.err.contains("--force"), "{}", again.err);
     let ended = desk.tool(&["run", "first.yaml", "--smoke", "--out", "results"]);

@@ -1,0 +1,185 @@
+//! The first minutes with the tool: `scenario try` and `scenario init`, and a help that shows how.
+
+use crate::tool::{Desk, Mock, nobody};
+
+/// The first token comes a while after the role, and the engine tells the tokens of each event.
+fn engine() -> Mock {
+    Mock::start(&[
+        "--preset",
+        "a100-llama-3.1-8b-vllm",
+        "--speed",
+        "10",
+        "--model",
+        "llama",
+    ])
+}
+
+#[test]
+fn one_request_is_shown_event_by_event_with_what_each_counts_as() {
+    let engine = engine();
+    let words = [
+        "try",
+        engine.address(),
+        "--kind",
+        "vllm",
+        "--max-tokens",
+        "4",
+        "--prompt",
+        "Name a river",
+    ];
+    let told = Desk::new().tool(&words).with_code(0).out;
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].contains("model llama"), "{told}");
+    assert_eq!(lines[1], "prompt: Name a river");
+    assert!(
+        lines[4].ends_with("the request is released; every time counts from here"),
+        "{told}"
+    );
+    let outputs: Vec<&&str> = lines
+        .iter()
+        .filter(|line| line.contains("  output, 1 token "))
+        .collect();
+    assert_eq!(outputs.len(), 4, "{told}");
+    let first = lines
+        .iter()
+        .position(|line| line.contains("first token: TTFT ends here"))
+        .unwrap();
+    assert!(lines[first].contains("  output, 1 token "), "{told}");
+    // What comes before it counts for nothing, and says why.
+    assert!(
+        lines[5..first]
+            .iter()
+            .all(|line| line.contains("no output, counts for nothing")),
+        "{told}"
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("the end mark of the stream")),
+        "{told}"
+    );
+    let number = |name: &str| -> f64 {
+        let line = lines.iter().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .trim_end_matches("ms")
+            .parse()
+            .unwrap()
+    };
+    // The number of the summary is that of the event.
+    let at: f64 = lines[first]
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .trim_end_matches("ms")
+        .parse()
+        .unwrap();
+    assert_eq!(number("ttft "), at);
+    assert!(number("e2e ") > at);
+    assert_eq!(number("tokens "), 4.0);
+    assert!(told.contains("✓ answered"), "{told}");
+}
+
+#[test]
+fn an_engine_that_is_not_there_or_refuses_is_no_answer() {
+    let desk = Desk::new();
+    let ended = desk.tool(&["try", &nobody()]).with_code(3);
+    assert!(
+        ended.err.contains("is not ready after 10s") || ended.err.contains("refused"),
+        "{}",
+        ended.err
+    );
+    let engine = Mock::start(&["--preset", "fast", "--fault", "error-500:every=1"]);
+    let told = desk
+        .tool(&["try", &engine.url, "--model", "m"])
+        .with_code(3)
+        .out;
+    assert!(told.contains("✗ refused with HTTP 500"), "{told}");
+    let ended = desk
+        .tool(&["try", &engine.url, "--api", "chatt"])
+        .with_code(2);
+    assert!(ended.err.contains("did you mean `chat`?"), "{}", ended.err);
+}
+
+#[test]
+fn a_first_file_is_for_the_engine_that_runs_here_and_runs() {
+    let engine = engine();
+    let port = engine.address().rsplit(':').next().unwrap().to_owned();
+    let desk = Desk::new();
+    let ended = desk
+        .tool(&[
+            "init",
+            "first.yaml",
+            "--ports",
+            &format!("1,{port}"),
+            "--users",
+            "2",
+            "--ttft",
+            "30s",
+        ])
+        .with_code(0);
+    assert!(
+        ended.err.contains(&format!(
+            "found openai at http://127.0.0.1:{port}, which serves llama"
+        )),
+        "{}",
+        ended.err
+    );
+    let text = std::fs::read_to_string(desk.path("first.yaml")).unwrap();
+    assert!(
+        text.contains(&format!("url: \"http://127.0.0.1:{port}\"")),
+        "{text}"
+    );
+    assert!(
+        text.contains("users: 2,") && text.contains("P95 TTFT < 30s"),
+        "{text}"
+    );
+    desk.tool(&["check", "first.yaml"]).with_code(0);
+    desk.tool(&["fmt", "--check", "first.yaml"]).with_code(0);
+    desk.tool(&[
+        "run",
+        "first.yaml",
+        "--smoke",
+        "--inconclusive",
+        "warn",
+        "--out",
+        "results",
+    ])
+    .with_code(0);
+    let refused = desk
+        .tool(&[
+            "init",
+            "other.yaml",
+            "--url",
+            "localhost:1",
+            "--kind",
+            "vlm",
+        ])
+        .with_code(2);
+    assert!(
+        refused.err.contains("`vlm` is no kind of engine"),
+        "{}",
+        refused.err
+    );
+}
+
+#[test]
+fn the_help_of_every_command_teaches_by_example() {
+    let desk = Desk::new();
+    let listed = desk.tool(&["--help"]).with_code(0).out;
+    let commands: Vec<&str> = listed
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert!(commands.len() >= 15, "{commands:?}");
+    for command in commands.iter().filter(|command| **command != "lsp") {
+        let help = desk.tool(&[*command, "--help"]).with_code(0).out;
+        let shown = help.contains(&format!("  scenario {command}"));
+        assert!(help.contains("Examples:") && shown, "{command}: {help}");
+    }
+}
