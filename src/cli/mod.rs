@@ -11,6 +11,7 @@ mod results;
 mod saved;
 mod report;
 mod compare;
+mod judge;
 mod plot;
 mod baseline;
 mod signals;
@@ -69,6 +70,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Report(args) => report::report(&args, &console),
         Command::Baseline(args) => baseline::baseline(&args, &console),
         Command::Plot(args) => plot::plot(&args, &console),
+        Command::Judge(args) => judge::judge(&args, &command, &console),
         Command::Compare(args) => compare::compare_runs(&args, &console),
         Command::Check(args) => check::check(&args, &console),
         Command::Explain { code } => explain::explain(code.as_deref(), &console),

@@ -16,6 +16,7 @@ use crate::live::{self, Live};
 use crate::observation::CellResult;
 use crate::plan::describe::{describe, headline};
 use crate::plan::{HeaderValue, Plan};
+use crate::report::kept::{self, Keeper};
 use crate::report::ndjson::RequestLog;
 use crate::report::progress::{Mode, Progress};
 use crate::report::requests::{Names, rows};
@@ -187,10 +188,12 @@ pub(super) fn execute(
         console.talk(&announcement(plan));
     }
     let progress = Progress::new(progress_mode(output.progress), std::io::stderr());
+    let keeper = Keeper::begin(plan, results.growing(kept::FILE)?)?;
     let mut watch = Watch::new(
         &frame,
         progress,
         requests.sink(),
+        keeper,
         &results,
         view,
         live.clone(),
@@ -286,7 +289,8 @@ fn announcement(plan: &Plan) -> String {
     text
 }
 
-fn exit(report: &model::Report) -> Exit {
+/// The exit code of a report.
+pub(super) fn exit(report: &model::Report) -> Exit {
     match report.exit_code {
         0 => Exit::Passed,
         1 => Exit::Failed,

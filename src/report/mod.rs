@@ -23,6 +23,8 @@ pub mod plots;
 pub mod ranking;
 pub mod terminal;
 pub mod ndjson;
+pub mod kept;
+pub mod older;
 pub mod progress;
 mod colours;
 mod wording;

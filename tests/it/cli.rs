@@ -16,6 +16,7 @@ const COMMANDS: &[&str] = &[
     "report",
     "plot",
     "compare",
+    "judge",
     "baseline",
     "check",
     "explain",

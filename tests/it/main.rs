@@ -30,3 +30,4 @@ mod saved;
 mod ranking;
 mod compare;
 mod compose;
+mod judge;
