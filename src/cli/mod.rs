@@ -12,6 +12,7 @@ mod saved;
 mod report;
 mod compare;
 mod judge;
+mod outputs;
 mod plot;
 mod baseline;
 mod signals;

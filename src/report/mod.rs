@@ -25,6 +25,8 @@ pub mod terminal;
 pub mod ndjson;
 pub mod kept;
 pub mod older;
+pub mod export;
+pub mod parquet;
 pub mod progress;
 mod colours;
 mod wording;

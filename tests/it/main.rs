@@ -31,3 +31,4 @@ mod ranking;
 mod compare;
 mod compose;
 mod judge;
+mod outputs;
