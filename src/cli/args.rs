@@ -63,6 +63,11 @@ pub enum Command {
         after_help = "Examples:\n  scenario plot results/gate/20260101T120000Z\n  scenario plot results/gate/20260101T120000Z --only throughput --format svg"
     )]
     Plot(PlotArgs),
+    /// Judge a saved run by other SLOs, without running anything.
+    #[command(
+        after_help = "Examples:\n  scenario judge results/gate/20260101T120000Z stricter.yaml\n  scenario judge results/gate/20260101T120000Z gate.yaml --out judged\n\nOnly SLOs, guards and goodput may differ from the file that ran. Exits as `run` does."
+    )]
+    Judge(JudgeArgs),
     /// Compare saved runs: each number, the difference with its interval, and what may be said of it.
     #[command(
         after_help = "Examples:\n  scenario compare results/gate/main results/gate/branch\n  scenario compare old/report.json new/report.json --fail-on worse --format markdown\n\nExits with 0; with 1 under --fail-on worse; with 3 when nothing is comparable."
@@ -467,6 +472,29 @@ pub struct ReportArgs {
     /// Show report.html in the browser.
     #[arg(long)]
     pub open: bool,
+    /// How much the summary on standard output tells.
+    #[arg(long, value_enum, default_value_t = SummaryMode::Full)]
+    pub summary: SummaryMode,
+    /// List passed SLOs and guards, too.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// `scenario judge`.
+#[derive(Clone, Debug, Args)]
+pub struct JudgeArgs {
+    /// A folder of results, or its report.json.
+    #[arg(value_name = "RESULTS")]
+    pub results: PathBuf,
+    /// The scenario file with the SLOs.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// What the file was given when it ran.
+    #[command(flatten)]
+    pub inputs: InputOptions,
+    /// Where report, page, tables and JUnit go; without it only the summary is told.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// How much the summary on standard output tells.
     #[arg(long, value_enum, default_value_t = SummaryMode::Full)]
     pub summary: SummaryMode,

@@ -13,6 +13,8 @@ mod saved;
 mod report;
 mod compare;
 mod import;
+mod judge;
+mod outputs;
 mod plot;
 mod baseline;
 mod signals;
@@ -83,6 +85,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Report(args) => report::report(&args, &console),
         Command::Baseline(args) => baseline::baseline(&args, &console),
         Command::Plot(args) => plot::plot(&args, &console),
+        Command::Judge(args) => judge::judge(&args, &command, &console),
         Command::Compare(args) => compare::compare_runs(&args, &console),
         Command::Import(args) => import::import(&args, &command, &console),
         Command::Check(args) => check::check(&args, &console),

@@ -12,12 +12,13 @@ use super::console::Console;
 use super::exit::Exit;
 use super::results::Results;
 use super::watch::Watch;
-use super::{file, signals};
+use super::{file, outputs, signals};
 use crate::diagnostic::Sources;
 use crate::live::{self, Live};
 use crate::observation::CellResult;
 use crate::plan::describe::{describe, headline};
-use crate::plan::{HeaderValue, Plan};
+use crate::plan::{HeaderValue, Output, Plan};
+use crate::report::kept::{self, Keeper};
 use crate::report::ndjson::RequestLog;
 use crate::report::progress::{Mode, Progress};
 use crate::report::requests::{Names, rows};
@@ -179,6 +180,22 @@ pub(super) fn fit_to_run(plan: &Plan, require_slos: bool, console: &Console) -> 
             }
         }
     }
+    for output in &plan.outputs {
+        let (Output::Otlp(receiver) | Output::Prometheus(receiver)) = output else {
+            continue;
+        };
+        for (header, value) in &receiver.headers {
+            if let HeaderValue::Environment { name, .. } = value
+                && environment(name).is_none()
+            {
+                console.talk(&format!(
+                    "{}: error[S071]: an output needs the environment variable `{name}` for its header `{header}`, and it is not set",
+                    plan.path
+                ));
+                fit = false;
+            }
+        }
+    }
     if require_slos && plan.slos.is_empty() {
         console.talk(&format!(
             "{}: error: no SLOs, and --require-slos asks for some: nothing would be gated",
@@ -234,10 +251,12 @@ pub(super) fn execute(
         progress_mode(output.progress),
         console.masker.over(std::io::stderr()),
     );
+    let keeper = Keeper::begin(plan, results.growing(kept::FILE)?)?;
     let mut watch = Watch::new(
         &frame,
         progress,
         requests.sink(),
+        keeper,
         &results,
         view,
         live.clone(),
@@ -279,6 +298,20 @@ pub(super) fn execute(
         )
     })?;
     requests.finish()?;
+    // What others do not take is told at the end, and takes nothing from what is here.
+    let mut trouble = trouble;
+    for output in &plan.outputs {
+        let runs = seen.iter().filter_map(CellResult::observations);
+        let table = runs.flat_map(|seen| rows(&names, seen));
+        if let Err(error) = outputs::write(output, &report, &results, table, &environment) {
+            trouble.get_or_insert(error);
+        }
+    }
+    if let Some(wanted) = &plan.plots
+        && let Err(error) = outputs::draw(wanted, &report, &charts, &results)
+    {
+        trouble.get_or_insert(error);
+    }
     if let Some(path) = &output.summary_md {
         let summary = markdown::render(&report, &view);
         append(path, &console.masker.text(&summary))
@@ -340,7 +373,8 @@ fn announcement(plan: &Plan) -> String {
     text
 }
 
-fn exit(report: &model::Report) -> Exit {
+/// The exit code of a report.
+pub(super) fn exit(report: &model::Report) -> Exit {
     match report.exit_code {
         0 => Exit::Passed,
         1 => Exit::Failed,

@@ -1,6 +1,7 @@
 //! Listens to a run: shows progress, writes each request as it ends, keeps the report of what is finished up to date.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::io::Stderr;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use super::results::Results;
 use crate::live::Feed;
 use crate::observation::{CellResult, DeviceFacts, EngineFacts, Outcome, RequestRecord, Series};
 use crate::plan::{CellRun, Planned, StartClock};
+use crate::report::kept::Keeper;
 use crate::report::ndjson::RequestSink;
 use crate::report::progress::{Progress, ProgressUpdate};
 use crate::report::{self, Frame, Known, RunEnding, View};
@@ -25,6 +27,7 @@ pub(super) struct Watch<'a> {
     began: Instant,
     progress: Progress<Masked<Stderr>>,
     requests: RequestSink,
+    keeper: Keeper<File>,
     results: &'a Results,
     view: View,
     /// Who serves the run while it goes on.
@@ -56,6 +59,7 @@ impl<'a> Watch<'a> {
         frame: &'a Frame,
         progress: Progress<Masked<Stderr>>,
         requests: RequestSink,
+        keeper: Keeper<File>,
         results: &'a Results,
         view: View,
         live: Option<Feed>,
@@ -65,6 +69,7 @@ impl<'a> Watch<'a> {
             began: Instant::now(),
             progress,
             requests,
+            keeper,
             results,
             view,
             live,
@@ -244,8 +249,15 @@ impl Watcher for Watch<'_> {
     }
 
     fn so_far(&mut self, seen: &[CellResult]) {
-        if let (Some(live), Some(result)) = (&self.live, seen.last()) {
-            live.cell_ended(result);
+        if let Some(result) = seen.last() {
+            if let Some(live) = &self.live {
+                live.cell_ended(result);
+            }
+            if let Err(error) = self.keeper.keep(&self.frame.plan, result) {
+                let error = anyhow::Error::new(error);
+                let error = error.context("cannot keep what was seen");
+                self.trouble.get_or_insert(error);
+            }
         }
         let unfinished = seen.len() < self.frame.plan.order.len();
         if unfinished {

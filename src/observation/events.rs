@@ -81,6 +81,32 @@ impl EventLog {
         recorder.take()
     }
 
+    /// Only their number is known.
+    pub fn counted(count: u32) -> EventLog {
+        EventLog {
+            count,
+            ..EventLog::default()
+        }
+    }
+
+    /// The instant of the first event, and all of them as bytes, to be kept.
+    pub fn encoded(&self) -> (Moment, &[u8]) {
+        (self.first, &self.bytes)
+    }
+
+    /// What [`encoded`](Self::encoded) gave; of bytes that end in the middle of an event that one is left out.
+    pub fn decoded(first: Moment, bytes: Vec<u8>) -> EventLog {
+        let ends = bytes.iter().filter(|byte| **byte < 0x80).count();
+        let mut log = EventLog {
+            bytes: bytes.into_boxed_slice(),
+            count: (ends / 2) as u32,
+            tokens: 0,
+            first,
+        };
+        log.tokens = log.iter().map(|event| event.tokens).sum();
+        log
+    }
+
     /// How many output events there were.
     pub fn len(&self) -> u32 {
         self.count
@@ -173,6 +199,9 @@ mod tests {
         let log = EventLog::of(&events);
         assert_eq!(log.iter().collect::<Vec<_>>(), events);
         assert_eq!((log.len(), log.tokens()), (4, 310));
+        let (first, bytes) = log.encoded();
+        assert_eq!(EventLog::decoded(first, bytes.to_vec()), log);
+        assert_eq!(EventLog::decoded(first, bytes[..3].to_vec()).len(), 1);
         assert!(EventLog::default().is_empty());
     }
 

@@ -43,6 +43,8 @@ pub struct Observations {
     pub sent: Option<SentRequest>,
     /// What the engine's own benchmark says, where it ran behind this cell.
     pub external: Option<ExternalSeries>,
+    /// The instants of output events were not kept, so what needs them cannot be told: a run that was saved by an early version.
+    pub tokens_untimed: bool,
 }
 
 /// What an engine's own benchmark says: its load, its definitions.
@@ -498,6 +500,30 @@ impl LagHistogram {
         self.max = self.max.max(other.max);
     }
 
+    /// The buckets that are not empty, as (number, count), to be kept.
+    pub fn buckets(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        let counted = self.counts.iter().copied().enumerate();
+        counted.filter(|(_, count)| *count > 0)
+    }
+
+    /// What [`buckets`](Self::buckets) gave, and the largest lag.
+    pub fn of_buckets(buckets: impl IntoIterator<Item = (usize, u64)>, max: u64) -> LagHistogram {
+        let mut lags = LagHistogram {
+            max,
+            ..LagHistogram::default()
+        };
+        for (bucket, count) in buckets {
+            // Numbers beyond what 64 bits can fill are none of ours.
+            let bucket = bucket.min(Self::bucket(u64::MAX));
+            if lags.counts.len() <= bucket {
+                lags.counts.resize(bucket + 1, 0);
+            }
+            lags.counts[bucket] += count;
+            lags.total += count;
+        }
+        lags
+    }
+
     /// How many lags were counted.
     pub fn count(&self) -> u64 {
         self.total
@@ -538,6 +564,8 @@ mod tests {
             assert!(told >= exact && told <= exact * 1.035, "{quantile}: {told}");
         }
         assert_eq!(lags.quantile(1.0), Some(100_000));
+        let again = LagHistogram::of_buckets(lags.buckets(), lags.max());
+        assert_eq!(again, lags);
         assert_eq!(LagHistogram::default().quantile(0.5), None);
     }
 }

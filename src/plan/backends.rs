@@ -345,18 +345,24 @@ fn check_preset(preset: &Spanned<String>, found: &mut Vec<Diagnostic>) {
     );
 }
 
+/// The value of a header, or where it comes from.
+pub(super) fn header_value(written: &HeaderSpec) -> HeaderValue {
+    match written {
+        HeaderSpec::Literal(text) => HeaderValue::Literal(text.value.clone()),
+        HeaderSpec::Environment(secret) => from_environment("", secret),
+    }
+}
+
 fn headers(spec: &BackendSpec) -> Vec<(String, HeaderValue)> {
     let bearer = spec.auth.iter().map(|auth| {
         let value = from_environment("Bearer ", &auth.bearer);
         ("Authorization".to_owned(), value)
     });
-    let written = spec.headers.iter().flatten().map(|header| {
-        let value = match &header.value {
-            HeaderSpec::Literal(text) => HeaderValue::Literal(text.value.clone()),
-            HeaderSpec::Environment(secret) => from_environment("", secret),
-        };
-        (header.key.value.clone(), value)
-    });
+    let written = spec
+        .headers
+        .iter()
+        .flatten()
+        .map(|header| (header.key.value.clone(), header_value(&header.value)));
     bearer.chain(written).collect()
 }
 

@@ -19,6 +19,7 @@ pub mod users;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod digest;
+mod outputs;
 pub mod describe;
 pub mod difference;
 pub mod demand;
@@ -86,11 +87,51 @@ pub struct Plan {
     pub skipped_slos: Vec<(String, String)>,
     /// The earlier report that assertions with `baseline` are about.
     pub baseline: Option<BaselinePlan>,
+    /// Where results go besides their folder.
+    pub outputs: Vec<Output>,
+    /// Plots that are drawn as files when the run is over.
+    pub plots: Option<Plots>,
     /// What a difference between backends that are compared does.
     pub fairness: Fairness,
     /// What of the SLOs is not judged without being wrong: an instance that is its own reference, a reference that is not in
     /// the matrix.
     pub notes: Vec<String>,
+}
+
+/// Where results go besides their folder.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// A file of the results is copied.
+    Copy {
+        /// Its name among the results.
+        name: &'static str,
+        /// Where to.
+        path: PathBuf,
+    },
+    /// The requests as a table of Parquet, among the results.
+    Parquet,
+    /// OTLP metrics over HTTP.
+    Otlp(Receiver),
+    /// Prometheus' remote write.
+    Prometheus(Receiver),
+}
+
+/// Who takes the numbers of a report.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// Where it listens.
+    pub url: String,
+    /// What it wants to know.
+    pub headers: Vec<(String, HeaderValue)>,
+}
+
+/// Plots that are drawn as files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plots {
+    /// The beginnings of their names; empty: all.
+    pub names: Vec<String>,
+    /// As SVG, not PNG.
+    pub svg: bool,
 }
 
 /// The earlier report that assertions with `baseline` are about.

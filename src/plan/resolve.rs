@@ -9,7 +9,7 @@ use super::prompts::LoadedSet;
 use super::{
     Api, Backend, BackendKind, BaselinePlan, Cell, Fairness, Fingerprint, GoodputBound, Guard,
     Guards, HeaderValue, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule, TelemetryPlan,
-    backends, conversations, describe, digest, fairness, launch, prompts, requests, samples, slos,
+    backends, conversations, describe, digest, fairness, launch, outputs, prompts, requests, samples, slos,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{
@@ -276,6 +276,8 @@ impl<'a> Resolver<'a> {
             limits: run.map(limits).unwrap_or_default(),
             smoke: self.options.smoke,
             baseline: self.baseline(),
+            outputs: outputs::outputs(self.spec, self.sources),
+            plots: outputs::plots(self.spec),
             skipped_slos: skipped,
             fairness: self.fairness(),
             notes,

@@ -4,7 +4,7 @@ use super::decode::Problems;
 use super::tree::Map;
 use super::types::{
     BackendSpec, BatchSize, BatchSpec, ConversationsSource, CostSpec, DockerSpec, DriveSpec,
-    HeaderSpec, InlineSource, Interface, LaunchSpec, LevelsSpec, ProcessSpec, PromptsUse,
+    HeaderSpec, InlineSource, Interface, LaunchSpec, LevelsSpec, OutputFormat, OutputKind, ProcessSpec, PromptsUse,
     ReadySpec, RequestSpec, RunSpec, StageSpec, TargetSpec, TraceFormat, TraceLoadSpec,
     TraceSource, WorkersSpec,
 };
@@ -23,6 +23,53 @@ const SECRET_HEADERS: &[&str] = &[
     "x-api-key",
     "api-key",
 ];
+
+pub(super) fn output(spec: &OutputFormat, map: &Map, problems: &mut Problems) {
+    let format = &spec.format;
+    let is_sent = matches!(format.value, OutputKind::Otlp | OutputKind::Prometheus);
+    if is_sent && spec.url.is_none() {
+        problems.error(
+            "S018",
+            "nothing says where this is sent to",
+            format.span,
+            "",
+        );
+        problems.advise("write `url: http://…` beside it");
+    }
+    let wrong: &[&str] = if is_sent {
+        &["path"]
+    } else {
+        &["url", "headers"]
+    };
+    for key in wrong {
+        if let Some((key, _)) = problems.find(map, key) {
+            let span = key.span;
+            let (said, hint) = if is_sent {
+                (
+                    "what is sent has no `path`",
+                    "write `url`, or another format",
+                )
+            } else {
+                (
+                    "a file has neither `url` nor `headers`",
+                    "they belong to `otlp` and `prometheus`",
+                )
+            };
+            problems.error("S018", said, span, "");
+            problems.advise(hint);
+        }
+    }
+    for header in spec.headers.iter().flatten() {
+        let secret = SECRET_HEADERS.contains(&header.key.value.to_ascii_lowercase().as_str());
+        if let (true, HeaderSpec::Literal(literal)) = (secret, &header.value) {
+            literal_secret(
+                &format!("the header `{}`", header.key.value),
+                literal.span,
+                problems,
+            );
+        }
+    }
+}
 
 pub(super) fn backend(spec: &BackendSpec, map: &Map, problems: &mut Problems) {
     problems.only_one_of(

@@ -55,8 +55,8 @@ record! {
         /// How GPUs and engines are watched while they work.
         pub telemetry: Option<TelemetrySpec>,
         /// What the report shows beyond the measurements.
-        pub report: Option<Spanned<JsonMap>>,
-        /// Files to write when the run has ended.
+        pub report: Option<ReportSpec>,
+        /// Files to write, and receivers to send the numbers to, when the run has ended.
         pub outputs: Option<Vec<OutputFormat>>,
         /// What a difference between backends that are compared does: `strict`, `warn` or `off`. Default: `warn`.
         pub fairness: Option<Spanned<Fairness>>,
@@ -1633,18 +1633,43 @@ words! {
 }
 
 record! {
-    /// A file to write when the run has ended.
-    pub struct OutputFormat {
-        short: format;
-        /// Its format.
-        pub format: Spanned<OutputKind>,
-        /// Where. Default: the usual name in the folder of results.
-        pub path: Option<Spanned<PathBuf>>,
+    /// What the report shows beyond the measurements.
+    pub struct ReportSpec {
+        /// Plots to draw as files when the run has ended: `all`, or the beginnings of their names, like `throughput`.
+        pub plots: Option<OneOrMany<Spanned<String>>>,
+        /// What plots are written as. Default: `png`.
+        pub plot_format: Option<Spanned<PlotFormat>>,
     }
 }
 
 words! {
-    /// The format of a file of results.
+    /// What a plot is written as.
+    pub enum PlotFormat {
+        /// Points.
+        Png = "png",
+        /// Lines.
+        Svg = "svg",
+    }
+}
+
+record! {
+    /// A file to write, or a receiver to send the numbers to, when the run has ended.
+    pub struct OutputFormat {
+        short: format;
+        check: super::rules::output;
+        /// Its format.
+        pub format: Spanned<OutputKind>,
+        /// Where a file goes, relative to this file. Default: the usual name in the folder of results.
+        pub path: Option<Spanned<PathBuf>>,
+        /// Where `otlp` and `prometheus` send to. Without a path: `/v1/metrics`, or `/api/v1/write`.
+        pub url: Option<Spanned<Url>>,
+        /// Headers for the receiver: `{ Name: text }` or `{ Name: { env: VARIABLE } }`.
+        pub headers: Option<Table<HeaderSpec>>,
+    }
+}
+
+words! {
+    /// The format of a file of results, or the language of a receiver.
     pub enum OutputKind {
         /// `report.json`.
         Json = "json",
@@ -1656,10 +1681,16 @@ words! {
         RequestsCsv = "requests_csv",
         /// `requests.ndjson`.
         RequestsNdjson = "requests_ndjson",
+        /// `requests.parquet`, which is written only when it is asked for.
+        RequestsParquet = "requests_parquet",
         /// `summary.md`.
         Markdown = "markdown",
         /// `report.html`.
         Html = "html",
+        /// OTLP metrics over HTTP.
+        Otlp = "otlp",
+        /// Prometheus' remote write.
+        Prometheus = "prometheus",
     }
 }
 

@@ -220,6 +220,8 @@ pub(super) fn plan(cells: Vec<Cell>, assertions: &[&str]) -> Plan {
         limits: RunLimits::default(),
         smoke: false,
         baseline: None,
+        outputs: Vec::new(),
+        plots: None,
         deselected: Vec::new(),
         skipped_slos: Vec::new(),
         fairness: plan::Fairness::Warn,

@@ -93,6 +93,11 @@ pub fn measure(
     if metric.name.starts_with("gpu.") && slices.iter().any(Slice::has_no_gpu_source) {
         return Err(State::Skipped("no GPU source".to_owned()));
     }
+    if needs_token_instants(metric) && slices.iter().any(|slice| slice.seen.tokens_untimed) {
+        return Err(no_data(
+            "the run was saved without the instants of its tokens",
+        ));
+    }
     for slice in slices {
         if slice.times().is_none() {
             return Err(no_data(format!(
@@ -117,6 +122,12 @@ pub fn measure(
         Kind::Gauge => gauge_of(slices, metric, aggregate),
         Kind::Derived => derived(slices, metric),
     }
+}
+
+/// Whether a metric is told by when each output event came.
+pub(super) fn needs_token_instants(metric: &Metric) -> bool {
+    matches!(metric.kind, Kind::Gap | Kind::Derived)
+        || matches!(metric.name, "output_tps" | "total_tps")
 }
 
 fn stage_name<'a>(slice: &Slice<'a>) -> &'a str {

@@ -290,11 +290,10 @@ impl<'a> Slice<'a> {
     pub fn has_no_gpu_source(&self) -> bool {
         match self.cell.backend.gpus {
             Gpus::Off => true,
-            Gpus::Auto => !self
-                .seen
-                .telemetry
-                .iter()
-                .any(|series| series.metric.starts_with("gpu.")),
+            Gpus::Auto => {
+                let told = |series: &Series| series.metric.starts_with("gpu.");
+                self.seen.devices.is_empty() && !self.seen.telemetry.iter().any(told)
+            }
             Gpus::Nvml(_) | Gpus::Dcgm { .. } => false,
         }
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::gauge;
 use super::guards::unsent;
 use super::measure::{
-    BothGaps, Measured, Rules, Samples, gaps, mean, measure, per_second, samples,
-    standard_deviation,
+    BothGaps, Measured, Rules, Samples, gaps, mean, measure, needs_token_instants, per_second,
+    samples, standard_deviation,
 };
 use super::slice::{Slice, Sorted};
 use super::spread::spreads;
@@ -176,6 +176,9 @@ fn of_metric(
     parts: &Parts,
     metric: &'static Metric,
 ) -> (Option<MetricStats>, Vec<Option<MetricStats>>) {
+    if needs_token_instants(metric) && slice.seen.tokens_untimed {
+        return (None, Vec::new());
+    }
     match metric.kind {
         Kind::Trend => {
             let values: Vec<Samples> = parts

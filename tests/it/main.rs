@@ -40,3 +40,5 @@ mod conversations;
 mod dataset;
 mod secrets;
 mod elsewhere;
+mod judge;
+mod outputs;

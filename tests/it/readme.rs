@@ -71,7 +71,7 @@ fn every_command_in_the_readme_is_one() {
                 }
             }
             // Their words are read before anything else is, and nothing answers there.
-            "quick" | "try" | "mock" | "report" | "plot" | "compare" | "import" | "baseline" => {
+            "quick" | "try" | "mock" | "report" | "plot" | "compare" | "judge" | "import" | "baseline" => {
                 words.push("--help".to_owned())
             }
             _ => {}

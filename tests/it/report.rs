@@ -755,6 +755,8 @@ fn plan(path: String) -> Plan {
     ];
     Plan {
         baseline: None,
+        outputs: Vec::new(),
+        plots: None,
         fairness: scenario::plan::Fairness::Warn,
         deselected: Vec::new(),
         name: "gate-example".into(),
