@@ -115,7 +115,7 @@ fn send(
     );
     let reactor = Reactor::new(Clock::start(), Arc::default())?;
     let facts = Rc::new(RefCell::new(LaneFacts::default()));
-    let (console, raw) = (*console, args.raw);
+    let (console, raw) = (console.clone(), args.raw);
     let exchange = reactor.clone().block_on(async {
         let mut lane = Lane::new(Arc::new(target), reactor.clone(), facts.clone());
         if let Err(error) = lane.open().await {

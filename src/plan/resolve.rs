@@ -9,7 +9,8 @@ use super::prompts::LoadedSet;
 use super::{
     Api, Backend, BackendKind, BaselinePlan, Cell, Fairness, Fingerprint, GoodputBound, Guard,
     Guards, HeaderValue, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule, TelemetryPlan,
-    backends, conversations, describe, digest, fairness, launch, outputs, prompts, requests, samples, slos,
+    backends, conversations, describe, digest, fairness, launch, outputs, prompts, requests,
+    samples, slos,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{

@@ -253,6 +253,7 @@ fn placed(seen: Observations, cell: usize, places: &[Option<usize>]) -> Observat
             .filter_map(|record| {
                 Some(RequestRecord {
                     stage: place(record.stage)?,
+                    home: place(record.home)?,
                     ..record
                 })
             })
@@ -733,6 +734,9 @@ struct RequestLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     category: Option<Arc<str>>,
     turn: u32,
+    /// The stage in which its conversation began, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    home: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<u32>,
     intended: u64,
@@ -825,6 +829,7 @@ impl RequestLine {
             prompt: record.prompt.clone(),
             category: record.category.clone(),
             turn: record.turn,
+            home: (record.home != record.stage).then_some(record.home),
             user: record.user,
             intended: record.intended.ns(),
             cap_wait: ns(record.cap_wait),
@@ -862,6 +867,7 @@ impl RequestLine {
             prompt: self.prompt,
             category: self.category,
             turn: self.turn,
+            home: self.home.unwrap_or(self.stage),
             user: self.user,
             intended: Moment::from_ns(self.intended),
             cap_wait: Duration::from_nanos(self.cap_wait),

@@ -257,6 +257,7 @@ fn record(stage: usize, row: RequestRow) -> RequestRecord {
         prompt: more.prompt.into(),
         category: row.category.map(Into::into),
         turn: more.turn,
+        home: stage,
         user: more.user,
         intended: moment(row.intended_ms),
         cap_wait: duration(more.cap_wait_ms),

@@ -4,9 +4,9 @@ use super::decode::Problems;
 use super::tree::Map;
 use super::types::{
     BackendSpec, BatchSize, BatchSpec, ConversationsSource, CostSpec, DockerSpec, DriveSpec,
-    HeaderSpec, InlineSource, Interface, LaunchSpec, LevelsSpec, OutputFormat, OutputKind, ProcessSpec, PromptsUse,
-    ReadySpec, RequestSpec, RunSpec, StageSpec, TargetSpec, TraceFormat, TraceLoadSpec,
-    TraceSource, WorkersSpec,
+    HeaderSpec, InlineSource, Interface, LaunchSpec, LevelsSpec, OutputFormat, OutputKind,
+    ProcessSpec, PromptsUse, ReadySpec, RequestSpec, RunSpec, StageSpec, TargetSpec, TraceFormat,
+    TraceLoadSpec, TraceSource, WorkersSpec,
 };
 use super::values::Table;
 use crate::diagnostic::{Span, Spanned};

@@ -71,9 +71,8 @@ fn every_command_in_the_readme_is_one() {
                 }
             }
             // Their words are read before anything else is, and nothing answers there.
-            "quick" | "try" | "mock" | "report" | "plot" | "compare" | "judge" | "import" | "baseline" => {
-                words.push("--help".to_owned())
-            }
+            "quick" | "try" | "mock" | "report" | "plot" | "compare" | "judge" | "import"
+            | "baseline" => words.push("--help".to_owned()),
             _ => {}
         }
         let ended = desk.tool(&words);
