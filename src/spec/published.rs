@@ -36,13 +36,12 @@ pub fn published_schema(draft: SchemaDraft) -> Value {
         Some(Value::Object(definitions)) => definitions,
         _ => Map::new(),
     };
+    let mut scenario = definitions
+        .remove("ScenarioSpec")
+        .unwrap_or(Value::Object(whole));
     for definition in definitions.values_mut() {
         take_expressions(definition, &[]);
     }
-    for key in ["title", "$schema"] {
-        whole.remove(key);
-    }
-    let mut scenario = Value::Object(whole);
     take_expressions(&mut scenario, &WITHOUT_EXPRESSIONS);
     // A base or a library says a part; which parts there are is seen when they are composed.
     scenario["required"] = json!(["version"]);

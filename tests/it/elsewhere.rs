@@ -14,7 +14,7 @@ const TEAM: &str = concat!(
 );
 
 const BASE: &str = "version: 1\nname: trial\nbackends: { sim: { kind: simulator } }\nmodels: { m: m }\n\
-    load: { l: { levels: { users: 1, requests: 2 } } }\nrequest: { max_tokens: 4 }\nrun: { warmup: 0s, cooldown: 0s }\n";
+    load: { l: { levels: { users: 1, requests: 3 } } }\nrequest: { max_tokens: 4 }\nrun: { warmup: 0s, cooldown: 0s }\n";
 
 /// The digest of the plan, by which two scenarios send the same.
 fn digest(desk: &Desk, words: &[&str]) -> String {
@@ -249,7 +249,7 @@ fn a_base_in_a_repository_is_read_only_with_its_digest() {
     // The tag is moved to another text: what was locked is still what is read; elsewhere it is refused.
     std::fs::write(
         desk.path("shared/base.yaml"),
-        base.replace("users: 1", "users: 7"),
+        base.replace("users: 1, requests: 3", "users: 7, requests: 30"),
     )
     .unwrap();
     commit(&desk.path("shared"));
@@ -336,7 +336,7 @@ fn a_difference_is_told_in_terms_of_the_plan() {
     );
     desk.write(
         "after.yaml",
-        "extends: before.yaml\nowner: search\nload: { l: { levels: { users: [1, 3] } }, more: { batch: { size: 2, requests: 4 } } }\n\
+        "extends: before.yaml\nowner: search\nload: { l: { levels: { users: [1, 3], requests: 9 } }, more: { batch: { size: 2, requests: 4 } } }\n\
          slos: { ttft: P95 TTFT < 350ms, errors: null }\n",
     );
     let told = desk

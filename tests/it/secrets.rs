@@ -264,7 +264,7 @@ fn an_engine_gets_a_secret_only_where_it_is_asked_to_and_its_log_keeps_none() {
         "version: 1\nname: trial\nsecrets: {{ one: {{ env: ONE_TOKEN }}, two: {{ env: TWO_TOKEN }} }}\n\
          backends:\n  engine:\n    kind: openai\n    launch:\n      command: [sh, -c, \"env > engine.env; echo the key is $ENGINE_KEY; exec {tool} mock --port {{port}}\"]\n      \
          env: {{ ENGINE_KEY: {{ env: TWO_TOKEN }} }}\n\
-         models: {{ m: m }}\nload: {{ l: {{ levels: {{ users: 1, requests: 2 }} }} }}\nrequest: {{ max_tokens: 4 }}\n\
+         models: {{ m: m }}\nload: {{ l: {{ levels: {{ users: 1, requests: 3 }} }} }}\nrequest: {{ max_tokens: 4 }}\n\
          run: {{ warmup: 0s, cooldown: 0s }}\n{CALM}"
     );
     let two = "tk-the-second-9876543210";
