@@ -4,8 +4,8 @@ use super::decode::Problems;
 use super::tree::Map;
 use super::types::{
     BackendSpec, BatchSize, BatchSpec, ConversationsSource, CostSpec, DockerSpec, DriveSpec,
-    HeaderSpec, InlineSource, Interface, LaunchSpec, LevelsSpec, ProcessSpec, PromptsUse,
-    ReadySpec, RequestSpec, RunSpec, StageSpec, TargetSpec, TraceFormat, TraceLoadSpec,
+    HeaderSpec, InlineSource, Interface, LaunchSpec, LevelsSpec, ModelSpec, ProcessSpec,
+    PromptsUse, ReadySpec, RequestSpec, RunSpec, StageSpec, TargetSpec, TraceFormat, TraceLoadSpec,
     TraceSource, WorkersSpec,
 };
 use super::values::Table;
@@ -79,6 +79,15 @@ pub(super) fn backend(spec: &BackendSpec, map: &Map, problems: &mut Problems) {
         .and_then(|limit| limit.in_flight.as_ref())
     {
         problems.at_least_one("in_flight", limit);
+    }
+}
+
+pub(super) fn model(spec: &ModelSpec, _map: &Map, problems: &mut Problems) {
+    for adapter in spec.lora.iter().flatten() {
+        if !(adapter.value.value.is_finite() && adapter.value.value > 0.0) {
+            problems.error("S024", "a weight must be above 0", adapter.value.span, "");
+            problems.advise("leave an adapter out that no request should ask for");
+        }
     }
 }
 

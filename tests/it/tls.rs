@@ -11,13 +11,13 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::tool::{self, Desk, Ended, Mock, numbers};
 
 /// TLS in front of the mock, by the certificate of `fixtures/tls`.
-struct Front {
-    address: SocketAddr,
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Front {
-    fn before(mock: &Mock) -> Front {
+    pub(crate) fn before(mock: &Mock) -> Front {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chain = CertificateDer::pem_file_iter(fixture("server.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(fixture("server-key.pem")).unwrap();
