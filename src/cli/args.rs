@@ -120,7 +120,9 @@ pub enum Command {
     #[command(after_help = "Examples:\n  scenario inputs gate.yaml")]
     Inputs(InputsArgs),
     /// Fetch the bases that scenarios extend on other hosts, and write down their digests in `scenario.lock`.
-    #[command(after_help = "Examples:\n  scenario lock gate.yaml\n  scenario lock scenarios/*.yaml")]
+    #[command(
+        after_help = "Examples:\n  scenario lock gate.yaml\n  scenario lock scenarios/*.yaml"
+    )]
     Lock(LockArgs),
     /// Tell what changes from one scenario to another: cells, stages, requests, SLOs.
     #[command(after_help = "Examples:\n  scenario diff gate.yaml nightly.yaml")]

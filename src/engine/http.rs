@@ -75,8 +75,7 @@ impl HttpTarget {
         ];
         let mut bytes = Vec::with_capacity(512 + body.len());
         bytes.extend_from_slice(b"POST ");
-        bytes.extend_from_slice(self.endpoint.prefix.as_bytes());
-        bytes.extend_from_slice(self.dialect.path(stream).as_bytes());
+        bytes.extend_from_slice(self.endpoint.target(self.dialect.path(stream)).as_bytes());
         bytes.extend_from_slice(b" HTTP/1.1\r\n");
         let mut header = |name: &str, value: &[u8]| {
             bytes.extend_from_slice(name.as_bytes());
@@ -92,6 +91,9 @@ impl HttpTarget {
         }
         for (name, value) in &self.headers {
             header(name.as_str(), value.as_bytes());
+        }
+        if let Some(authorization) = self.endpoint.proxy_authorization() {
+            header("proxy-authorization", authorization.as_bytes());
         }
         header("content-length", body.len().to_string().as_bytes());
         bytes.extend_from_slice(b"\r\n");

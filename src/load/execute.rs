@@ -490,12 +490,26 @@ impl Worker<'_> {
             }
             _ => template.fill(&prompt),
         };
+        let body = template.for_adapter(body, || self.adapter(order));
         let id = request_id(run, order.home, order.index, order.turn);
         let request = self.request.target.prepare(&body, template.stream(), &id);
         if self.sessions.is_some() {
             return (prompt, request.keeping_answer());
         }
         (prompt, request)
+    }
+
+    /// Where the choice of an adapter falls for a request.
+    fn adapter(&self, order: &SendOrder) -> f64 {
+        let SegmentRequest {
+            cell,
+            segment,
+            seed,
+            repeat,
+            ..
+        } = *self.request;
+        // A conversation keeps its adapter.
+        cell.adapter_draw(seed, segment, repeat, (order.home, order.index))
     }
 
     /// Makes the next body while there is nothing else to do, where the pacer knows what comes.

@@ -171,6 +171,8 @@ pub struct EngineFacts {
     pub models: Vec<String>,
     /// The longest context that it says to take, in tokens.
     pub context_length: Option<u64>,
+    /// The proxy that stands before it, without credentials.
+    pub proxy: Option<String>,
     /// Set for everything that the embedded simulator produced.
     pub simulated: bool,
     /// How it was started, when it was: the command.

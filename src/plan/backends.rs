@@ -31,6 +31,7 @@ pub(super) fn models(
             served_as: Vec::new(),
             tokenizer: None,
             launch_args: Vec::new(),
+            lora: Vec::new(),
         }];
     };
     entries
@@ -66,6 +67,13 @@ fn model(
         id: entry.value.id.as_ref().map(|id| id.value.clone()),
         served_as,
         launch_args: launch_args.collect(),
+        lora: entry
+            .value
+            .lora
+            .iter()
+            .flatten()
+            .map(|adapter| (adapter.key.value.clone(), adapter.value.value))
+            .collect(),
         tokenizer: entry
             .value
             .tokenizer
@@ -155,6 +163,7 @@ pub(super) fn backend(
         headers: Vec::new(),
         preset: Some(preset(spec, kind, model)),
         tls: Tls::default(),
+        proxy: false,
         optional: false,
         // Whatever the engine's own page is, the simulator has not got it.
         ready: ReadyRule::attached(READY),
@@ -175,6 +184,10 @@ pub(super) fn backend(
         headers: headers(spec),
         preset: spec.preset.as_ref().map(|preset| preset.value.clone()),
         tls: tls(spec, sources),
+        proxy: spec
+            .proxy
+            .as_ref()
+            .is_some_and(|proxy| proxy.value == Proxy::Environment),
         optional: spec
             .optional
             .as_ref()
@@ -205,17 +218,6 @@ pub(super) fn check(entry: &Entry<BackendSpec>, found: &mut Vec<Diagnostic>) {
             Diagnostic::error("S062", "the simulator does not speak this API yet")
                 .at(written.span, "")
                 .help("it speaks `chat` and `completions`"),
-        );
-    }
-    if let Some(proxy) = spec
-        .proxy
-        .as_ref()
-        .filter(|proxy| proxy.value == Proxy::Environment)
-    {
-        found.push(
-            Diagnostic::error("S062", "proxies cannot be used yet")
-                .at(proxy.span, "")
-                .help("a proxy spoils latencies; run beside the backend"),
         );
     }
 }
@@ -277,6 +279,48 @@ fn simulated_api(api: Api) -> Api {
         | Api::Tgi
         | Api::Ollama
         | Api::Offline => Api::Chat,
+    }
+}
+
+/// Adapters of a model at a backend whose language names no model in its requests.
+pub(super) fn check_adapters(
+    entry: &Entry<BackendSpec>,
+    model: &Model,
+    found: &mut Vec<Diagnostic>,
+) {
+    let api = api(&entry.value);
+    match api {
+        Api::Chat | Api::Completions | Api::Responses | Api::Messages => return,
+        Api::Generate | Api::Triton | Api::Tgi | Api::Ollama | Api::Offline => {}
+    }
+    if model.lora.is_empty() {
+        return;
+    }
+    found.push(
+        Diagnostic::error(
+            "S074",
+            format!("the API `{}` has no adapters by name", api.name()),
+        )
+        .at(
+            entry.key.span,
+            format!("`lora` of model `{}` is asked of this backend", model.key),
+        )
+        .help("leave the model out there with `matrix.exclude`, or speak `api: chat`"),
+    );
+}
+
+/// Prompts with images at a backend whose language shows none, as they are written here.
+pub(super) fn check_images(entry: &Entry<BackendSpec>, set: &str, found: &mut Vec<Diagnostic>) {
+    let api = api(&entry.value);
+    if api != Api::Chat {
+        found.push(
+            Diagnostic::error(
+                "S074",
+                format!("the API `{}` is shown no images", api.name()),
+            )
+            .at(entry.key.span, format!("`{set}` has prompts with images"))
+            .help("leave the set out there with `matrix.exclude`, or speak `api: chat`"),
+        );
     }
 }
 

@@ -27,6 +27,10 @@ pub(super) fn cell(cell: &Cell, seed: u64) -> String {
         sent["history"] = json!(dialogue.history.name());
         sent["think"] = distribution(&dialogue.think);
     }
+    // Only where there are any: the digests of others stay as they were.
+    if !cell.model.lora.is_empty() {
+        sent["lora"] = json!(cell.model.lora);
+    }
     hash(&sent)
 }
 

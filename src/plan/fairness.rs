@@ -90,6 +90,7 @@ impl Matter {
             Matter::TokenSource | Matter::Gpu => None,
             Matter::Interface => Some(match cell.backend.api {
                 Api::Offline => "offline".to_owned(),
+                api if cell.backend.proxy => format!("HTTP by a proxy, {}", api.name()),
                 api => format!("HTTP, {}", api.name()),
             }),
             Matter::Warmup => Some(warmup(cell)),

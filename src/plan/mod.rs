@@ -225,6 +225,8 @@ pub struct Backend {
     pub preset: Option<String>,
     /// A certificate authority file to trust, and whether to trust anything.
     pub tls: Tls,
+    /// Asked through the proxy that the environment names for its URL, if it does.
+    pub proxy: bool,
     /// Not ready: its cells are skipped, not inconclusive.
     pub optional: bool,
     /// When it counts as ready.
@@ -437,6 +439,8 @@ pub struct Model {
     pub tokenizer: Option<Arc<Tokenizer>>,
     /// What a launched backend is told for this model, by backend id.
     pub launch_args: Vec<(String, ArgsSpec)>,
+    /// The adapters that its requests are spread over, each with its weight; empty: the model itself is asked for.
+    pub lora: Vec<(String, f64)>,
 }
 
 impl Model {
@@ -521,6 +525,22 @@ impl Cell {
     /// The branch of randomness of one segment in one repeat: the same for every backend and model.
     pub fn segment_seed(&self, seed: u64, segment: usize, repeat: u32) -> Seed {
         load_seed(seed, &self.prompts, &self.load, repeat).at(segment as u64)
+    }
+
+    /// Where the choice of an adapter falls, from 0 to 1, for the request with this stage and index: the same for every backend.
+    pub fn adapter_draw(
+        &self,
+        seed: u64,
+        segment: usize,
+        repeat: u32,
+        (stage, index): (usize, u64),
+    ) -> f64 {
+        self.segment_seed(seed, segment, repeat)
+            .stream("lora")
+            .at(stage as u64)
+            .at(index)
+            .rng()
+            .unit()
     }
 }
 

@@ -7,10 +7,10 @@ use super::loads::{Expanded, LoadContext, expand};
 use super::matrix::{Combination, combinations, order, select};
 use super::prompts::LoadedSet;
 use super::{
-    Api, Backend, BackendKind, BaselinePlan, Cell, Fairness, Fingerprint, GoodputBound, Guard,
-    Guards, HeaderValue, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule, TelemetryPlan,
-    backends, conversations, describe, digest, fairness, launch, outputs, prompts, requests,
-    samples, slos,
+    Api, Backend, BackendKind, BaselinePlan, Cell, Fairness, Fingerprint, GoodputBound, Gpus,
+    Guard, Guards, HeaderValue, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule,
+    TelemetryPlan, backends, conversations, describe, digest, fairness, launch, outputs, prompts,
+    requests, samples, slos,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{
@@ -714,6 +714,7 @@ impl<'a> Resolver<'a> {
             self.sources,
             found,
         );
+        let backend = self.watched_from_afar(backend_entry, backend);
         let layers: [Option<&RequestSpec>; 3] = [
             spec.request.as_ref(),
             written_model.and_then(|model| model.request.as_ref()),
@@ -752,6 +753,10 @@ impl<'a> Resolver<'a> {
         }
         if !self.options.simulate {
             backends::check_request(backend_entry, &request, found);
+            backends::check_adapters(backend_entry, model, found);
+            if set.workload.shows_images() {
+                backends::check_images(backend_entry, &set.name, found);
+            }
         }
         let context = LoadContext {
             prompts: set.workload.measured(),
@@ -805,6 +810,22 @@ impl<'a> Resolver<'a> {
             check_limit(backend_entry, limit, &cell, found);
         }
         Some(cell)
+    }
+
+    /// The GPUs of a backend that names none are those of the exporter of `telemetry.dcgm`, if there is one.
+    fn watched_from_afar(&self, entry: &Entry<BackendSpec>, backend: Backend) -> Backend {
+        let telemetry = self.spec.telemetry.as_ref();
+        let exporter = telemetry.and_then(|telemetry| telemetry.dcgm.as_ref());
+        match exporter {
+            Some(url) if entry.value.gpus.is_none() && !backend.is_simulated() => Backend {
+                gpus: Gpus::Dcgm {
+                    url: url.value.to_string(),
+                    devices: Vec::new(),
+                },
+                ..backend
+            },
+            _ => backend,
+        }
     }
 
     /// The part of a trace that a load plays; lengths that would only be estimated on a real engine are a mistake.

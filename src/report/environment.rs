@@ -107,6 +107,7 @@ fn engines(inputs: &Inputs) -> Vec<Engine> {
             models: facts.map(|facts| facts.models.clone()).unwrap_or_default(),
             api: cell.backend.api.name().to_owned(),
             context_length: facts.and_then(|facts| facts.context_length),
+            proxy: facts.and_then(|facts| facts.proxy.clone()),
             arguments: launch
                 .and_then(|launch| launch.offline.as_ref())
                 .map(|offline| offline.args.clone()),

@@ -493,6 +493,8 @@ struct EngineLine {
     models: Vec<String>,
     #[serde(default)]
     context_length: Option<u64>,
+    #[serde(default)]
+    proxy: Option<String>,
     simulated: bool,
     command: Option<String>,
     cold_start_ns: Option<u64>,
@@ -565,6 +567,7 @@ impl RunLine {
                 version: seen.engine.version.clone(),
                 models: seen.engine.models.clone(),
                 context_length: seen.engine.context_length,
+                proxy: seen.engine.proxy.clone(),
                 simulated: seen.engine.simulated,
                 command: seen.engine.command.clone(),
                 cold_start_ns: seen.engine.cold_start.map(ns),
@@ -646,6 +649,7 @@ impl RunLine {
                 version: self.engine.version,
                 models: self.engine.models,
                 context_length: self.engine.context_length,
+                proxy: self.engine.proxy,
                 simulated: self.engine.simulated,
                 command: self.engine.command,
                 cold_start: self.engine.cold_start_ns.map(Duration::from_nanos),

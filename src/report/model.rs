@@ -210,6 +210,9 @@ pub struct Engine {
     /// The longest context that it says to take, in tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_length: Option<u64>,
+    /// The proxy that its requests went through: its time is in every latency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
     /// It is the embedded simulator.
     pub simulated: bool,
     /// Arguments that an engine without a server was loaded with.

@@ -141,6 +141,7 @@ fn facts(engine: &model::Engine) -> EngineFacts {
         version: engine.version.clone(),
         models: engine.models.clone(),
         context_length: engine.context_length,
+        proxy: engine.proxy.clone(),
         simulated: engine.simulated,
         command: engine.command.clone(),
         cold_start: engine.cold_start_s.map(Duration::from_secs_f64),

@@ -17,7 +17,7 @@ use crate::observation::{
     ClientFacts, Ending, NotableEvent, Observations, RequestRecord, SentRequest,
 };
 use crate::plan::demand::demand;
-use crate::plan::{Cell, CellRun, Plan};
+use crate::plan::{Cell, CellRun, Plan, Segment};
 use crate::server::Ready;
 use crate::telemetry::{Sampled, Sampler, SamplesTold};
 use crate::units::Moment;
@@ -73,8 +73,9 @@ pub(super) fn run(
         timeouts: cell.request.timeouts,
         offline: ready.offline.clone(),
     });
-    let template = Arc::new(BodyTemplate::new(dialect, &ready.model, &cell.request));
-    seen.sent = first_request(cell, dialect, &template);
+    let template = BodyTemplate::new(dialect, &ready.model, &cell.request);
+    let template = Arc::new(template.among(&ready.model, &cell.model.lora));
+    seen.sent = first_request(plan.seed, cell, run.repeat, dialect, &template);
     let workers = workers(plan, cell, world.capacity);
     let mut attendant = Attendant {
         run,
@@ -165,9 +166,19 @@ pub(super) fn run(
 }
 
 /// The first measured request, in the words of the engine's language.
-fn first_request(cell: &Cell, dialect: Dialect, template: &BodyTemplate) -> Option<SentRequest> {
-    let stage = cell.stages.iter().find(|stage| stage.measured)?;
-    let body = template.fill(&cell.workload.prompt(stage.prompt_offset));
+fn first_request(
+    seed: u64,
+    cell: &Cell,
+    repeat: u32,
+    dialect: Dialect,
+    template: &BodyTemplate,
+) -> Option<SentRequest> {
+    let at = cell.stages.iter().position(|stage| stage.measured)?;
+    let holds = |segment: &Segment| segment.stages.contains(&at);
+    let segment = cell.segments.iter().position(holds)?;
+    let ordinal = cell.stages[at].prompt_offset + u64::from(repeat) * cell.prompts_per_repeat;
+    let body = template.fill(&cell.workload.prompt(ordinal));
+    let body = template.for_adapter(body, || cell.adapter_draw(seed, segment, repeat, (at, 0)));
     Some(SentRequest {
         path: dialect.path(template.stream()).to_owned(),
         body: String::from_utf8_lossy(&body).into_owned(),

@@ -37,6 +37,13 @@ pub(super) fn of(
                 .to_owned(),
         });
     }
+    if let Some(proxy) = &ready.facts.proxy {
+        events.push(NotableEvent {
+            at: Moment::ZERO,
+            kind: "proxied",
+            text: format!("asked through the proxy {proxy}: its time is in every latency"),
+        });
+    }
     let mut unavailable = |text: String| {
         events.push(NotableEvent {
             at: Moment::ZERO,

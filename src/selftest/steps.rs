@@ -224,6 +224,7 @@ fn endpoint(address: SocketAddr) -> Endpoint {
         prefix: "/v1".to_owned(),
         addresses: vec![address],
         tls: None,
+        proxy: None,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::observation::EngineFacts;
 use crate::plan::{Backend, BackendKind, HeaderValue, Model};
 use crate::units::format_duration;
 use crate::wire::fetch::FetchError;
-use crate::wire::{Answer, Endpoint, fetch, tls};
+use crate::wire::{Answer, Endpoint, Proxy, fetch, proxy, tls};
 
 /// One probe takes no longer.
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
@@ -52,6 +52,7 @@ impl Ready {
                 // It is on this machine.
                 addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
                 tls: None,
+                proxy: None,
             },
             headers: HeaderMap::new(),
             model: model.to_owned(),
@@ -144,8 +145,9 @@ fn start_simulator(
     let config = SimulatorConfig {
         served_models: model
             .name_for(&backend.id)
-            .map(str::to_owned)
             .into_iter()
+            .chain(model.lora.iter().map(|(adapter, _)| adapter.as_str()))
+            .map(str::to_owned)
             .collect(),
         seed,
         ..SimulatorConfig::named(&preset).map_err(|error| NotReady(error.to_string()))?
@@ -181,7 +183,8 @@ async fn find(
 ) -> Result<Ready, NotReady> {
     let headers = headers(backend, environment)?;
     let trust = || tls::client_config(backend.tls.ca.as_deref(), backend.tls.insecure);
-    let written = Endpoint::resolve(url, trust)
+    let proxy = proxy_of(backend, url, environment).await?;
+    let written = Endpoint::resolve_through(proxy, url, trust)
         .await
         .map_err(|error| NotReady(error.to_string()))?;
     let until = Instant::now() + backend.ready.timeout;
@@ -200,6 +203,23 @@ async fn find(
         }
         waiting(&problem.0)?;
         tokio::time::sleep(backend.ready.interval).await;
+    }
+}
+
+/// The proxy of the environment, where the backend is to be asked through it.
+async fn proxy_of(
+    backend: &Backend,
+    url: &str,
+    environment: Environment<'_>,
+) -> Result<Option<Proxy>, NotReady> {
+    let uri = url.parse::<hyper::Uri>().ok().filter(|_| backend.proxy);
+    let named = uri.as_ref().and_then(|uri| {
+        let (scheme, host) = (uri.scheme_str()?, uri.host()?);
+        proxy::of_environment(scheme, host, environment)
+    });
+    match named {
+        Some(named) => Ok(Some(Proxy::resolve(&named).await.map_err(NotReady)?)),
+        None => Ok(None),
     }
 }
 
@@ -239,6 +259,7 @@ async fn ask(
             models: listed.models,
             context_length: listed.context_length,
             simulated: says_simulated,
+            proxy: endpoint.proxy.as_ref().map(|proxy| proxy.url.clone()),
             ..EngineFacts::default()
         },
         endpoint,
@@ -392,7 +413,17 @@ fn name_of(model: &Model, backend: &Backend, found: &Found) -> Result<String, No
                 }
             )))
         }
-        (Some(name), _) => Ok(name.to_owned()),
+        (Some(name), models) => {
+            let is_missing =
+                |adapter: &str| must_list && !models.iter().any(|known| known == adapter);
+            match model.lora.iter().find(|(adapter, _)| is_missing(adapter)) {
+                Some((adapter, _)) => Err(NotReady(format!(
+                    "{} lists the model `{listed}` and not the adapter `{adapter}`: load it there, or correct `lora`",
+                    found.endpoint
+                ))),
+                None => Ok(name.to_owned()),
+            }
+        }
         (None, [only]) => Ok(only.clone()),
         (None, []) => Err(NotReady(format!(
             "{} lists no model: name one under `models`",

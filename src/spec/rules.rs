@@ -4,9 +4,9 @@ use super::decode::Problems;
 use super::tree::Map;
 use super::types::{
     BackendSpec, BatchSize, BatchSpec, ConversationsSource, CostSpec, DockerSpec, DriveSpec,
-    HeaderSpec, InlineSource, Interface, LaunchSpec, LevelsSpec, OutputFormat, OutputKind,
-    ProcessSpec, PromptsUse, ReadySpec, RequestSpec, RunSpec, StageSpec, TargetSpec, TraceFormat,
-    TraceLoadSpec, TraceSource, WorkersSpec,
+    HeaderSpec, InlineSource, Interface, LaunchSpec, LevelsSpec, ModelSpec, OutputFormat,
+    OutputKind, ProcessSpec, PromptsUse, ReadySpec, RequestSpec, RunSpec, StageSpec, TargetSpec,
+    TraceFormat, TraceLoadSpec, TraceSource, WorkersSpec,
 };
 use super::values::Table;
 use crate::diagnostic::{Span, Spanned};
@@ -127,6 +127,15 @@ pub(super) fn backend(spec: &BackendSpec, map: &Map, problems: &mut Problems) {
         .and_then(|limit| limit.in_flight.as_ref())
     {
         problems.at_least_one("in_flight", limit);
+    }
+}
+
+pub(super) fn model(spec: &ModelSpec, _map: &Map, problems: &mut Problems) {
+    for adapter in spec.lora.iter().flatten() {
+        if !(adapter.value.value.is_finite() && adapter.value.value > 0.0) {
+            problems.error("S024", "a weight must be above 0", adapter.value.span, "");
+            problems.advise("leave an adapter out that no request should ask for");
+        }
     }
 }
 

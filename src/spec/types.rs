@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::macros::{record, words};
 use super::rules;
 use super::values::{
-    Entries, Files, Id, JsonMap, JsonValue, NotYet, OneOrMany, Profiles, SloKey, Table, Url,
-    VersionNumber, VersionRange,
+    Entries, Files, Id, JsonMap, JsonValue, OneOrMany, Profiles, SloKey, Table, Url, VersionNumber,
+    VersionRange,
 };
 use super::vars::{SecretDeclaration, VarName, VarSpec};
 use crate::diagnostic::{Span, Spanned};
@@ -480,6 +480,7 @@ record! {
     /// A model.
     pub struct ModelSpec {
         short: id;
+        check: rules::model;
         /// The name that is sent to the engine, like `meta-llama/Llama-3.1-8B-Instruct`.
         pub id: Option<Spanned<String>>,
         /// The name that a backend serves it under, by backend.
@@ -490,8 +491,8 @@ record! {
         pub request: Option<RequestSpec>,
         /// What launched engines are told for this model.
         pub launch: Option<ModelLaunchSpec>,
-        /// Adapters.
-        pub lora: Option<NotYet>,
+        /// Adapters that requests are spread over, each with its weight: `{ sql-lora: 3, chat-lora: 1 }`.
+        pub lora: Option<Table<Spanned<f64>>>,
     }
 }
 
@@ -1619,6 +1620,8 @@ record! {
         pub every: Option<Spanned<Duration>>,
         /// Whether the engines' own metrics are read. Default: `auto`.
         pub engine: Option<Spanned<EngineTelemetry>>,
+        /// A DCGM exporter that tells of the GPUs of every backend which names none of its own (`gpus`).
+        pub dcgm: Option<Spanned<Url>>,
     }
 }
 

@@ -145,10 +145,18 @@ impl Connection {
                 Err(error) => last = error,
             }
         }
-        let socket = socket.ok_or_else(|| OpenError::Connect {
+        let refused = |error| OpenError::Connect {
             endpoint: endpoint.to_string(),
-            error: last,
-        })?;
+            error,
+        };
+        let mut socket = socket.ok_or_else(|| refused(last))?;
+        if let (Some(proxy), Some(_)) = (&endpoint.proxy, &endpoint.tls) {
+            let authority = format!("{}:{}", endpoint.host, endpoint.port);
+            proxy
+                .tunnel(&mut socket, &authority)
+                .await
+                .map_err(refused)?;
+        }
         let transport = match &endpoint.tls {
             None => Transport::Plain(socket),
             Some(config) => {

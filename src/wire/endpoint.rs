@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 
+use super::proxy::Proxy;
 use super::tls::TlsError;
 
 /// A server that requests go to, resolved once.
@@ -21,6 +22,8 @@ pub struct Endpoint {
     pub addresses: Vec<SocketAddr>,
     /// TLS, when the scheme is `https`.
     pub tls: Option<Arc<ClientConfig>>,
+    /// The proxy that stands between; then `addresses` are its own.
+    pub proxy: Option<Arc<Proxy>>,
 }
 
 /// Why a URL is no endpoint.
@@ -56,6 +59,18 @@ impl Endpoint {
         url: &str,
         tls: impl FnOnce() -> Result<Arc<ClientConfig>, TlsError>,
     ) -> Result<Endpoint, EndpointError> {
+        Endpoint::resolve_through(None, url, tls).await
+    }
+
+    /// The same through a proxy, which resolves the host in our place.
+    ///
+    /// # Errors
+    /// As [`Endpoint::resolve`].
+    pub async fn resolve_through(
+        proxy: Option<Proxy>,
+        url: &str,
+        tls: impl FnOnce() -> Result<Arc<ClientConfig>, TlsError>,
+    ) -> Result<Endpoint, EndpointError> {
         let bad = |reason: &str| EndpointError::Url {
             url: url.to_owned(),
             reason: reason.to_owned(),
@@ -83,13 +98,16 @@ impl Endpoint {
             .trim_matches(['[', ']'])
             .to_owned();
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), port))
-            .await
-            .map_err(|error| EndpointError::Resolve {
-                host: host.clone(),
-                error,
-            })?
-            .collect();
+        let addresses: Vec<SocketAddr> = match &proxy {
+            Some(proxy) => proxy.addresses.clone(),
+            None => tokio::net::lookup_host((host.as_str(), port))
+                .await
+                .map_err(|error| EndpointError::Resolve {
+                    host: host.clone(),
+                    error,
+                })?
+                .collect(),
+        };
         let prefix = uri.path().trim_end_matches('/').to_owned();
         Ok(Endpoint {
             host,
@@ -97,6 +115,7 @@ impl Endpoint {
             prefix,
             addresses,
             tls: secure.then(tls).transpose()?,
+            proxy: proxy.map(Arc::new),
         })
     }
 
@@ -121,9 +140,26 @@ impl Endpoint {
         }
     }
 
-    /// Whether every address is this machine.
+    /// What a request line names: the path, and before it the server where a proxy has to be told.
+    pub fn target(&self, path: &str) -> String {
+        let server = match (&self.proxy, &self.tls) {
+            (Some(_), None) => format!("http://{}", self.authority()),
+            // Inside of a tunnel nobody stands between.
+            (Some(_), Some(_)) | (None, _) => String::new(),
+        };
+        format!("{server}{}{path}", self.prefix)
+    }
+
+    /// What a proxy wants to hear with each request that it reads.
+    pub fn proxy_authorization(&self) -> Option<&str> {
+        let proxy = self.proxy.as_ref().filter(|_| self.tls.is_none())?;
+        proxy.authorization.as_deref()
+    }
+
+    /// Whether every address is this machine, and the server's own.
     pub fn is_loopback(&self) -> bool {
-        !self.addresses.is_empty()
+        self.proxy.is_none()
+            && !self.addresses.is_empty()
             && self
                 .addresses
                 .iter()

@@ -90,7 +90,7 @@ async fn exchange(
     };
     let mut request = Request::builder()
         .method(if body.is_some() { "POST" } else { "GET" })
-        .uri(format!("{}{path}", endpoint.prefix))
+        .uri(endpoint.target(path))
         .header("host", endpoint.authority())
         .header("accept", "*/*")
         .header(
@@ -105,13 +105,26 @@ async fn exchange(
         .body(Full::new(body.unwrap_or_default()))
         .map_err(|error| broken(StreamError::Malformed(error.to_string())))?;
     request.headers_mut().extend(headers.clone());
+    if let Some(authorization) = endpoint.proxy_authorization() {
+        let value = authorization
+            .parse()
+            .map_err(|_| broken(StreamError::Malformed("the proxy's credentials".to_owned())))?;
+        request.headers_mut().insert("proxy-authorization", value);
+    }
     let refused = |error| OpenError::Connect {
         endpoint: endpoint.to_string(),
         error,
     };
-    let stream = TcpStream::connect(endpoint.addresses.as_slice())
+    let mut stream = TcpStream::connect(endpoint.addresses.as_slice())
         .await
         .map_err(refused)?;
+    if let (Some(proxy), Some(_)) = (&endpoint.proxy, &endpoint.tls) {
+        let authority = format!("{}:{}", endpoint.host, endpoint.port);
+        proxy
+            .tunnel(&mut stream, &authority)
+            .await
+            .map_err(refused)?;
+    }
     match &endpoint.tls {
         None => ask(TokioIo::new(stream), request, url).await,
         Some(config) => {

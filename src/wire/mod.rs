@@ -5,6 +5,7 @@
 //! and the stamp of the last read belongs to the piece in hand; what is only asked ([`fetch()`]) goes over hyper.
 
 pub mod endpoint;
+pub mod proxy;
 pub mod stamp;
 pub mod reactor;
 mod alarm;
@@ -18,5 +19,6 @@ pub mod fetch;
 pub use connection::{Connection, Flow, OpenError, StreamError};
 pub use endpoint::Endpoint;
 pub use fetch::{Answer, fetch};
+pub use proxy::Proxy;
 pub use reactor::Reactor;
 pub use stamp::{Pulse, StampClock, Stamps};

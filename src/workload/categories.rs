@@ -107,6 +107,7 @@ fn candidate(category: &str, number: usize, prompt: Value) -> Result<Candidate, 
         ignore_eos: truth("ignore_eos", field(&["ignore_eos"]))?,
         expected_tokens: field(&["expected_tokens"]).map(range).transpose()?,
         conversation: None,
+        images: Vec::new(),
     })
 }
 

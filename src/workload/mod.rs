@@ -9,6 +9,7 @@
 mod source;
 mod set;
 mod prompt;
+mod images;
 mod facts;
 mod error;
 mod select;

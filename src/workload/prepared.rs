@@ -60,6 +60,8 @@ struct Row {
     expected_tokens: Option<(u32, u32)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     conversation: Option<Said>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    images: Vec<String>,
 }
 
 /// A conversation: what the model is told, and each turn with its answer.
@@ -211,6 +213,7 @@ impl Row {
             ignore_eos,
             expected_tokens,
             conversation,
+            images,
         } = chosen.candidate.clone();
         Row {
             key: chosen.key,
@@ -222,6 +225,7 @@ impl Row {
             min_tokens,
             ignore_eos,
             expected_tokens,
+            images,
             conversation: conversation.map(|conversation| Said {
                 system: conversation.system,
                 turns: conversation
@@ -245,6 +249,7 @@ impl Row {
                 min_tokens: self.min_tokens,
                 ignore_eos: self.ignore_eos,
                 expected_tokens: self.expected_tokens,
+                images: self.images,
                 conversation: self.conversation.map(|said| Conversation {
                     system: said.system,
                     turns: said

@@ -27,6 +27,8 @@ pub struct Prompt {
     pub tokens: Option<u32>,
     /// The conversation that it begins, where it is no single prompt.
     pub conversation: Option<Arc<Conversation>>,
+    /// The images that are shown with the text: the parts of a message that hold them, each behind a comma.
+    pub images: Option<Arc<str>>,
 }
 
 impl Prompt {
@@ -46,11 +48,36 @@ impl Prompt {
             ignore_eos: None,
             expected_tokens: None,
             conversation: None,
+            images: None,
+        }
+    }
+
+    /// The same prompt with images, each as the URL that is sent for it.
+    pub(super) fn showing(self, urls: &[String]) -> Prompt {
+        let part = |url: &String| {
+            let part = serde_json::json!({ "type": "image_url", "image_url": { "url": url } });
+            format!(",{part}")
+        };
+        let parts: String = urls.iter().map(part).collect();
+        self.with_parts((!parts.is_empty()).then(|| parts.into()))
+    }
+
+    fn with_parts(self, images: Option<Arc<str>>) -> Prompt {
+        let Some(parts) = &images else { return self };
+        let text = serde_json::to_string(&*self.text).expect("a string is always JSON");
+        Prompt {
+            json: format!("[{{\"type\":\"text\",\"text\":{text}}}{parts}]").into(),
+            images,
+            ..self
         }
     }
 
     /// The same prompt behind a first word that no other prompt begins with, so that no prefix cache knows it.
     pub(super) fn behind(&self, word: &str, id: String) -> Prompt {
+        self.text_behind(word, id).with_parts(self.images.clone())
+    }
+
+    fn text_behind(&self, word: &str, id: String) -> Prompt {
         let text = format!("{word}: {}", self.text);
         let conversation = self.conversation.as_ref();
         Prompt {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::conversation::{Conversation, TurnFilter};
 use super::facts::DropReason;
+use super::images;
 use super::select::{Candidate, Unfit};
 use super::source::Fields;
 
@@ -36,6 +37,8 @@ pub(super) struct Row {
     max_tokens: Option<Value>,
     min_tokens: Option<Value>,
     ignore_eos: Option<Value>,
+    /// Images beside what the prompt or the first human turn says.
+    images: Vec<String>,
     /// All of it, where a template makes a prompt of it.
     whole: Option<serde_json::Map<String, Value>>,
 }
@@ -45,6 +48,7 @@ pub(super) struct Row {
 struct Turns {
     human_first: bool,
     first_human: Option<String>,
+    images: Vec<String>,
 }
 
 /// Reads one [`Row`] from any serde format.
@@ -156,8 +160,14 @@ impl Row {
             ignore_eos: truth("ignore_eos", self.ignore_eos)?,
             expected_tokens: None,
             conversation: None,
+            images: self.images,
         };
         consistent(candidate)
+    }
+
+    fn set_turns(&mut self, mut turns: Turns) {
+        self.images = std::mem::take(&mut turns.images);
+        self.turns = Some(turns);
     }
 
     fn set(&mut self, slot: Slot, value: Value) {
@@ -165,8 +175,11 @@ impl Row {
             return;
         }
         match slot {
-            Slot::Prompt => self.prompt = Some(value),
-            Slot::Turns => self.turns = Some(Turns::of(value)),
+            Slot::Prompt => {
+                self.images = images::named_in(&value);
+                self.prompt = Some(value);
+            }
+            Slot::Turns => self.set_turns(Turns::of(value)),
             Slot::Text => self.text = Some(value),
             Slot::Id => self.id = Some(value),
             Slot::Category => self.category = Some(value),
@@ -258,6 +271,7 @@ impl Turns {
         let content = ["value", "content", "text"]
             .iter()
             .find_map(|key| turn.get_mut(*key).map(Value::take));
+        self.images = content.as_ref().map(images::named_in).unwrap_or_default();
         self.first_human = content.and_then(said).or(Some(String::new()));
     }
 }
@@ -404,7 +418,7 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
                 }
                 Some(Slot::Turns) => {
                     if let Some(turns) = map.next_value_seed(TurnsSeed)? {
-                        row.turns = Some(turns);
+                        row.set_turns(turns);
                     }
                 }
                 Some(slot) => row.set(slot, map.next_value()?),

@@ -30,6 +30,8 @@ pub(super) struct Candidate {
     pub(super) ignore_eos: Option<bool>,
     pub(super) expected_tokens: Option<(u32, u32)>,
     pub(super) conversation: Option<Conversation>,
+    /// Images beside the text, as they are named.
+    pub(super) images: Vec<String>,
 }
 
 /// Why a row offers nothing.

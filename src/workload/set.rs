@@ -12,6 +12,7 @@ use super::categories::read_categories;
 use super::error::WorkloadError;
 use super::facts::{DropReason, Facts, Spread};
 use super::file::{read_conversations, read_file, read_sharegpt, read_sharegpt_stream};
+use super::images;
 use super::lengths::LengthDistribution;
 use super::prepared::Prepared;
 use super::prompt::Prompt;
@@ -250,6 +251,14 @@ impl Workload {
         &self.digest
     }
 
+    /// Whether images are shown with any of its prompts.
+    pub fn shows_images(&self) -> bool {
+        match &self.prompts {
+            Prompts::Listed(listed) => listed.all.iter().any(|entry| entry.prompt.images.is_some()),
+            Prompts::Synthetic(_) | Prompts::Trace(_) => false,
+        }
+    }
+
     /// What the set turned out to hold.
     pub fn facts(&self) -> &Facts {
         &self.facts
@@ -354,7 +363,8 @@ impl Workload {
                 dropped: facts.dropped,
             });
         }
-        let entries = entries(selection.into_chosen());
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let entries = entries(selection.into_chosen(), folder)?;
         let measured = measured_part(entries.len(), source.limit);
         let salt = set_seed(source).stream("first words").hash();
         Ok(Workload::listed(entries, measured, salt, facts))
@@ -491,13 +501,21 @@ fn take_inline(prompts: &[InlinePrompt], selection: &mut Selection) {
 }
 
 /// The prompts of the chosen rows. An id that comes again gets a number behind it, in the order of the source.
-fn entries(chosen: Vec<Chosen>) -> Vec<Entry> {
+///
+/// # Errors
+/// An image beside a prompt cannot be read.
+fn entries(chosen: Vec<Chosen>, folder: &Path) -> Result<Vec<Entry>, WorkloadError> {
     let mut ids = unique_ids(&chosen);
     chosen
         .into_iter()
         .map(|Chosen { row, candidate, .. }| {
             let id = ids.remove(&row).unwrap_or_default();
-            Entry {
+            let urls = candidate
+                .images
+                .iter()
+                .map(|named| images::url_of(named, folder))
+                .collect::<Result<Vec<String>, WorkloadError>>()?;
+            Ok(Entry {
                 row,
                 prompt: Prompt {
                     category: candidate.category.map(Arc::from),
@@ -506,9 +524,9 @@ fn entries(chosen: Vec<Chosen>) -> Vec<Entry> {
                     ignore_eos: candidate.ignore_eos,
                     expected_tokens: candidate.expected_tokens,
                     conversation: candidate.conversation.map(Arc::new),
-                    ..Prompt::new(id, candidate.text)
+                    ..Prompt::new(id, candidate.text).showing(&urls)
                 },
-            }
+            })
         })
         .collect()
 }
@@ -556,6 +574,9 @@ fn digest_of(entries: &[&Entry]) -> String {
             let whole = serde_json::json!([conversation.system.as_deref(), turns]);
             hasher.update(whole.to_string().as_bytes());
         }
+        if let Some(images) = &prompt.images {
+            hasher.update(images.as_bytes());
+        }
         hasher.update(b"\n");
     }
     hasher.finalize().to_hex().to_string()
@@ -590,8 +611,9 @@ fn counted(categories: &[Arc<str>], entries: &[Entry]) -> Vec<(Arc<str>, u64)> {
 }
 
 fn repeats(entries: &[Entry]) -> u64 {
-    let texts: HashSet<&str> = entries.iter().map(|entry| &*entry.prompt.text).collect();
-    (entries.len() - texts.len()) as u64
+    // The same question about another picture is another prompt.
+    let asked: HashSet<&str> = entries.iter().map(|entry| &*entry.prompt.json).collect();
+    (entries.len() - asked.len()) as u64
 }
 
 fn characters(entries: &[Entry]) -> impl Iterator<Item = u64> + '_ {

@@ -572,6 +572,42 @@ fn two_ctrl_c_while_an_engine_stops_leave_nothing_behind() {
 }
 
 #[test]
+fn ctrl_c_between_two_engines_ends_what_runs_there_and_keeps_the_results() {
+    let (first, second) = (Mark::new("before"), Mark::new("behind"));
+    let desk = Desk::new();
+    let text = format!(
+        "version: 1\nbackends:\n  a: {}\n  b: {}\nmodels: {{ m: any }}\nload: {{ l: {TEN} }}\nrequest: {{ max_tokens: 4 }}\n\
+         run: {{ warmup: 0s, cooldown: 0s, between: [[sh, -c, \"touch changing; exec sleep 86400 # $0\", {}]] }}\n{CALM}",
+        direct(&first, "", ""),
+        direct(&second, "", ""),
+        first.0,
+    );
+    let running = desk.start_run(&text, &[], &[]);
+    until("the command runs", || desk.path("changing").exists());
+    running.signal(Signal::SIGINT);
+    let ended = running.end().with_code(130);
+    first.until_nothing_is_left();
+    second.nothing_is_left();
+    let report = ended.report();
+    assert_eq!(report["cells"][0]["runs"][0]["status"], "complete");
+    assert_eq!(report["cells"][1]["runs"][0]["status"], "skipped");
+    assert!(ended.requests().rows.len() >= 10);
+}
+
+#[test]
+fn a_runner_that_is_killed_while_its_engine_stops_takes_it_with_it() {
+    let mark = Mark::new("killed-stopping");
+    let desk = Desk::new();
+    let running = desk.start_run(&scenario(&stubborn(&mark, "1h"), TEN, GATE), &[], &[]);
+    until("the engine is asked to stop", || {
+        desk.path("stopping").exists()
+    });
+    running.signal(Signal::SIGKILL);
+    assert_eq!(running.end().code, None);
+    mark.until_nothing_is_left();
+}
+
+#[test]
 fn an_engine_that_dies_under_load_ends_its_cell_and_keeps_the_results() {
     let mark = Mark::new("dies");
     let desk = Desk::new();
@@ -766,6 +802,15 @@ fn gpus_of_another_host_are_read_from_its_dcgm_exporter() {
         "NVIDIA H100"
     );
     gated(1).with_code(0);
+    // The same for every backend that says nothing of its GPUs.
+    let text = scenario(
+        &direct(&mark, "", ""),
+        "{ levels: { users: 2, for: 3s, warmup: 0s } }",
+        &format!(
+            "telemetry: {{ every: 100ms, dcgm: \"{url}\" }}\nslos: {{ power: \"mean gpu.power{{gpu=1}} < 250 W\" }}\n"
+        ),
+    );
+    Desk::new().run(&text, &[]).with_code(0);
     let missing = gated(5);
     assert!(missing.out.contains("tells of no GPU 5"), "{}", missing.out);
 }

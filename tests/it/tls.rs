@@ -17,7 +17,7 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    fn before(mock: &Mock) -> Front {
+    pub(crate) fn before(mock: &Mock) -> Front {
         Front::at(mock.address())
     }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::Dialect;
+use super::adapters::Adapters;
 use super::wording::{Wording, listing, wording};
 use crate::plan::RequestParameters;
 use crate::workload::Prompt;
@@ -27,6 +28,8 @@ pub struct BodyTemplate {
     /// What the limits are called; `None` where the language has no such thing, or `extra` has taken it over.
     names: Limits,
     stream: bool,
+    /// The adapters that requests are spread over.
+    adapters: Adapters,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +92,24 @@ impl BodyTemplate {
             ignore_eos: parameters.ignore_eos,
             names,
             stream,
+            adapters: Adapters::default(),
+        }
+    }
+
+    /// The same template for requests that are spread over the adapters of `model` by their weights.
+    pub fn among(self, model: &str, weights: &[(String, f64)]) -> BodyTemplate {
+        BodyTemplate {
+            adapters: Adapters::of(model, weights),
+            ..self
+        }
+    }
+
+    /// A body of this template for the adapter that a draw from 0 to 1 falls to; it is drawn only where there are any.
+    pub fn for_adapter(&self, body: Bytes, draw: impl FnOnce() -> f64) -> Bytes {
+        if self.adapters.are_there() {
+            self.adapters.put(body, draw())
+        } else {
+            body
         }
     }
 

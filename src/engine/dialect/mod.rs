@@ -6,6 +6,7 @@
 pub mod body;
 pub mod dialog;
 pub mod answer;
+mod adapters;
 mod wording;
 pub mod event;
 pub mod glance;

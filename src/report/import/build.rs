@@ -489,6 +489,7 @@ fn environment(found: &[(String, Found)]) -> Environment {
                 version: None,
                 models: vec![one.model.clone()],
                 context_length: None,
+                proxy: None,
                 simulated: false,
                 arguments: None,
                 variables: BTreeMap::new(),

@@ -1,0 +1,95 @@
+//! Images beside the text of a prompt: what a message says of them, and what is sent.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::error::WorkloadError;
+
+/// Kinds of images that engines take, by the ending of their file.
+const KINDS: [(&str, &str); 5] = [
+    ("png", "image/png"),
+    ("jpg", "image/jpeg"),
+    ("jpeg", "image/jpeg"),
+    ("webp", "image/webp"),
+    ("gif", "image/gif"),
+];
+
+/// The images of a message's content, each as it was written: a path, or a URL.
+pub(super) fn named_in(content: &Value) -> Vec<String> {
+    let parts = content.as_array().map_or(&[][..], Vec::as_slice);
+    parts
+        .iter()
+        .filter_map(|part| {
+            let image = part.get("image_url")?;
+            image.get("url").unwrap_or(image).as_str()
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The URL that is sent for an image: of a file its bytes, of a URL itself.
+///
+/// # Errors
+/// The file cannot be read, or is of no kind that engines take.
+pub(super) fn url_of(named: &str, folder: &Path) -> Result<String, WorkloadError> {
+    if ["data:", "http://", "https://"]
+        .iter()
+        .any(|scheme| named.starts_with(scheme))
+    {
+        return Ok(named.to_owned());
+    }
+    let path = folder.join(named);
+    let ending = path
+        .extension()
+        .map(|ending| ending.to_string_lossy().to_lowercase())
+        .unwrap_or_default();
+    let Some((_, kind)) = KINDS.iter().find(|(known, _)| *known == ending) else {
+        return Err(WorkloadError::Format {
+            path,
+            line: None,
+            message: "it is no image that engines take: a PNG, JPEG, WebP or GIF".to_owned(),
+        });
+    };
+    let bytes = std::fs::read(&path).map_err(|error| WorkloadError::Read { path, error })?;
+    Ok(format!("data:{kind};base64,{}", STANDARD.encode(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn images_stand_in_a_message_as_a_text_or_an_object() {
+        let content = json!([
+            { "type": "text", "text": "What is this?" },
+            { "type": "image_url", "image_url": { "url": "a.png", "detail": "low" } },
+            { "type": "image_url", "image_url": "https://example.com/b.jpg" },
+        ]);
+        assert_eq!(named_in(&content), ["a.png", "https://example.com/b.jpg"]);
+        assert!(named_in(&json!("a text")).is_empty());
+    }
+
+    #[test]
+    fn a_file_is_sent_as_its_bytes_and_a_url_as_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("dot.PNG"), b"\x89PNG").unwrap();
+        let url = |named: &str| url_of(named, folder.path());
+        assert_eq!(url("dot.PNG").unwrap(), "data:image/png;base64,iVBORw==");
+        for whole in ["data:image/gif;base64,R0lG", "http://localhost/a.png"] {
+            assert_eq!(url(whole).unwrap(), whole);
+        }
+        assert!(
+            url("none.png")
+                .unwrap_err()
+                .to_string()
+                .contains("none.png")
+        );
+        let wrong = url("notes.txt").unwrap_err().to_string();
+        assert!(wrong.contains("no image that engines take"), "{wrong}");
+    }
+}
