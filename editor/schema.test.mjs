@@ -143,7 +143,7 @@ for (const [draft, file] of Object.entries(schemas)) {
       await open("version: 1\nmat|rix: { backend: [vllm] }\n");
       assert.match(await one.hover(), /Which combinations run/);
       await open("version: 1\nload:\n  sweep:\n    levels:\n      wa|rmup: 5s\n");
-      assert.match(await one.hover(), /warm/i);
+      assert.match(await one.hover(), /sent before each level/);
     });
   });
 }

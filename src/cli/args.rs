@@ -168,6 +168,9 @@ pub enum Command {
 Then: scenario check scenario.yaml, scenario plan scenario.yaml, scenario run scenario.yaml")]
     Init(InitArgs),
     /// Inspect, prepare, sample or generate prompt sets.
+    #[command(
+        after_help = "Examples:\n  scenario dataset inspect datasets/conversations.json\n  scenario dataset prepare --help"
+    )]
     Dataset(super::dataset::DatasetArgs),
     /// List scenario files with their cells and expected duration.
     #[command(

@@ -92,6 +92,15 @@ impl Results {
         Ok(self.masker.over(file))
     }
 
+    /// The same for what its writer compresses, who hides secrets before.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(super) fn compressed(&self, name: &str) -> anyhow::Result<File> {
+        let path = self.folder.join(name);
+        File::create(&path).with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
     /// Replaces a file by what `write` writes.
     ///
     /// # Errors

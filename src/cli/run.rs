@@ -251,7 +251,11 @@ pub(super) fn execute(
         progress_mode(output.progress),
         console.masker.over(std::io::stderr()),
     );
-    let keeper = Keeper::begin(plan, results.growing(kept::FILE)?)?;
+    let keeper = Keeper::begin(
+        plan,
+        results.compressed(kept::FILE)?,
+        console.masker.clone(),
+    )?;
     let mut watch = Watch::new(
         &frame,
         progress,

@@ -27,7 +27,7 @@ pub(super) struct Watch<'a> {
     began: Instant,
     progress: Progress<Masked<Stderr>>,
     requests: RequestSink,
-    keeper: Keeper<Masked<File>>,
+    keeper: Keeper<File>,
     results: &'a Results,
     view: View,
     /// Who serves the run while it goes on.
@@ -59,7 +59,7 @@ impl<'a> Watch<'a> {
         frame: &'a Frame,
         progress: Progress<Masked<Stderr>>,
         requests: RequestSink,
-        keeper: Keeper<Masked<File>>,
+        keeper: Keeper<File>,
         results: &'a Results,
         view: View,
         live: Option<Feed>,

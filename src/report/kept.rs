@@ -19,6 +19,7 @@ use crate::observation::{
     Series, StageTimes, StampSource, TokenSource, Tokens,
 };
 use crate::plan::{CellRun, Plan};
+use crate::secret::Masker;
 use crate::units::Moment;
 
 /// The name and version of the format, in the first line.
@@ -61,10 +62,11 @@ pub enum ReadError {
 
 // ---- writing -----------------------------------------------------------------------------------------------------------
 
-/// Keeps runs in a file.
+/// Keeps runs in a file, without secrets: in what is compressed nobody finds them any more.
 #[derive(Debug)]
 pub struct Keeper<W: Write> {
     sink: W,
+    masker: Masker,
 }
 
 /// How hard to compress: the fastest that is worth it, for the next cell waits.
@@ -75,8 +77,8 @@ impl<W: Write> Keeper<W> {
     ///
     /// # Errors
     /// The sink cannot be written.
-    pub fn begin(plan: &Plan, sink: W) -> io::Result<Keeper<W>> {
-        let mut keeper = Keeper { sink };
+    pub fn begin(plan: &Plan, sink: W, masker: Masker) -> io::Result<Keeper<W>> {
+        let mut keeper = Keeper { sink, masker };
         keeper.part([Line::Header(Header {
             schema: SCHEMA.to_owned(),
             scenario: plan.name.clone(),
@@ -116,7 +118,8 @@ impl<W: Write> Keeper<W> {
         let compressed = zstd::Encoder::new(&mut self.sink, LEVEL)?;
         let mut lines_out = io::BufWriter::with_capacity(1 << 16, compressed);
         for line in lines {
-            serde_json::to_writer(&mut lines_out, &line)?;
+            let line = serde_json::to_vec(&line)?;
+            lines_out.write_all(&self.masker.bytes(&line))?;
             lines_out.write_all(b"\n")?;
         }
         lines_out

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::tool::{CALM, Desk, Ended};
+use crate::tool::{CALM, Desk, Ended, content};
 
 /// With what files of every kind write in another way.
 const SECRET: &str = r#"sk-"q'\/<&>+%-Kx93vT0147q7Zp"#;
@@ -246,7 +246,7 @@ fn a_secret_is_in_no_file_and_no_message_also_when_the_server_says_it_again() {
         assert!(names.contains(name), "{name} is not among {names:?}");
     }
     for path in &files {
-        clean(&path.display().to_string(), &std::fs::read(path).unwrap());
+        clean(&path.display().to_string(), &content(path));
     }
     // What the server said is there, with the mask in its place.
     let text = std::fs::read_to_string(desk.path("results/requests.ndjson")).unwrap();
@@ -280,7 +280,7 @@ fn an_engine_gets_a_secret_only_where_it_is_asked_to_and_its_log_keeps_none() {
         "{given}"
     );
     for path in files(&desk.path("results")) {
-        let bytes = std::fs::read(&path).unwrap();
+        let bytes = content(&path);
         clean(&path.display().to_string(), &bytes);
         assert!(
             !String::from_utf8_lossy(&bytes).contains(two),

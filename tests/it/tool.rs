@@ -413,6 +413,15 @@ impl Doorbell {
     }
 }
 
+/// What a file says: what is compressed, as it was before.
+pub(crate) fn content(path: &Path) -> Vec<u8> {
+    let bytes = std::fs::read(path).unwrap();
+    if path.extension().is_some_and(|ending| ending == "zst") {
+        return zstd::decode_all(bytes.as_slice()).unwrap();
+    }
+    bytes
+}
+
 /// The URL of a port where nobody listens.
 pub(crate) fn nobody() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
