@@ -2,7 +2,7 @@
 //!
 //! In: the texts of result files. Out: a [`Report`](super::Report) whose cells are what the files tell and whose guards are the
 //! checks, so that `compare`, `plot` and rankings take it as they take a run, and leave out what is in doubt. [`read()`] knows the
-//! formats (one file each), [`checks`] doubts, [`rebuild`] makes times out of durations where a file has no times, [`build()`] puts
+//! formats (one file each), `checks` doubts, `rebuild` makes times out of durations where a file has no times, [`build()`] puts
 //! it together.
 
 pub mod found;
