@@ -128,11 +128,25 @@ fn quoted(text: &str, plain: bool) -> String {
         return text.to_owned();
     }
     let written = serde_yaml::to_string(text).unwrap_or_default();
-    let written = written.trim_end_matches('\n');
+    let written = written.strip_suffix('\n').unwrap_or(&written);
     if written.contains('\n') || written.is_empty() {
         // JSON's texts are texts of YAML, too.
         serde_json::Value::from(text).to_string()
     } else {
         written.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_nothing_but_line_ends_is_quoted_whole() {
+        assert_eq!(quoted("\n", false), r#""\n""#);
+        assert_eq!(quoted("a\n\n", false), r#""a\n\n""#);
+        assert_eq!(quoted("", false), "''");
+        assert_eq!(quoted("8", false), "'8'");
+        assert_eq!(quoted("plain", false), "plain");
     }
 }
