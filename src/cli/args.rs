@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::live::Address;
+use crate::report::compat::Suite;
 use crate::report::junit::Flavour;
 
 /// Tests LLM inference servers from declarative scenario files, and exits with a code that CI can gate on.
@@ -305,6 +306,9 @@ pub struct OutputArgs {
     /// Which reader junit.xml is for.
     #[arg(long, value_enum, default_value_t = JunitReader::Jenkins)]
     pub junit: JunitReader,
+    /// Also write the files of these public suites, below `compat/`: suite-000, suite-001, suite-002, suite-004.
+    #[arg(long, value_name = "SUITES", value_delimiter = ',', value_parser = suite)]
+    pub compat: Vec<Suite>,
     /// Show report.html in the browser when the run is over.
     #[arg(long)]
     pub open: bool,
@@ -333,6 +337,14 @@ pub struct LiveArgs {
         hide_env_values = true
     )]
     pub token: Option<String>,
+}
+
+fn suite(name: &str) -> Result<Suite, String> {
+    let known = Suite::ALL.iter().find(|(known, _)| *known == name);
+    known.map(|(_, suite)| *suite).ok_or_else(|| {
+        let names: Vec<&str> = Suite::ALL.iter().map(|(name, _)| *name).collect();
+        format!("no suite is named so; there are {}", names.join(", "))
+    })
 }
 
 /// Who reads junit.xml.
@@ -475,6 +487,12 @@ pub struct ReportArgs {
     /// Which reader junit.xml is for.
     #[arg(long, value_enum, default_value_t = JunitReader::Jenkins)]
     pub junit: JunitReader,
+    /// Also write the files of these public suites, below `compat/`: suite-000, suite-001, suite-002, suite-004.
+    #[arg(long, value_name = "SUITES", value_delimiter = ',', value_parser = suite)]
+    pub compat: Vec<Suite>,
+    /// Rank backends by these shares in place of `throughput=0.4,latency_p50=0.3,efficiency=0.3`.
+    #[arg(long, value_name = "NAME=SHARE", value_delimiter = ',')]
+    pub weights: Vec<String>,
     /// Show report.html in the browser.
     #[arg(long)]
     pub open: bool,

@@ -31,7 +31,7 @@ pub(super) fn import(
         ..View::default()
     };
     console.data(told(&report, args.verbose).trim_end_matches('\n'));
-    console.data(&terminal::render(&report, &view));
+    console.data(&format!("\n{}", terminal::measured(&report, &view)));
     if let Some(folder) = &args.out {
         let results = Results::at(folder)?;
         results.write(&report, &view)?;

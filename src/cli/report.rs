@@ -1,19 +1,23 @@
 //! `scenario report`: the files of a saved run, written again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::args::{ReportArgs, SummaryMode};
 use super::console::Console;
 use super::exit::Exit;
 use super::results::Results;
 use super::saved;
-use crate::report::{Summary, View, tap, terminal};
+use crate::report::{Summary, View, ranking, tap, terminal};
 
 pub(super) fn report(args: &ReportArgs, console: &Console) -> anyhow::Result<Exit> {
-    let saved = saved::read(&args.results)?;
+    let mut saved = saved::read(&args.results)?;
+    if !args.weights.is_empty() {
+        saved.report.ranking = ranking::rank(&saved.report, &weights(&args.weights)?);
+    }
     let view = View {
         width: console.width(),
         colour: console.color,
@@ -33,6 +37,8 @@ pub(super) fn report(args: &ReportArgs, console: &Console) -> anyhow::Result<Exi
         std::fs::write(path, tap::render(&saved.report, &view))
             .with_context(|| format!("cannot write `{}`", path.display()))?;
     }
+    let drawn = (&saved.report, &saved.charts);
+    results.write_compat(&args.compat, drawn, &saved.folder)?;
     let page = results.folder().join("report.html");
     if args.summary != SummaryMode::None {
         console.data(&terminal::render(&saved.report, &view));
@@ -42,6 +48,33 @@ pub(super) fn report(args: &ReportArgs, console: &Console) -> anyhow::Result<Exi
         open(&page, console);
     }
     Ok(Exit::Passed)
+}
+
+/// `throughput=2`, `ttft_p95=1`: what counts, and how much.
+fn weights(words: &[String]) -> anyhow::Result<BTreeMap<String, f64>> {
+    let mut weights = BTreeMap::new();
+    for word in words {
+        let Some((name, share)) = word.split_once('=') else {
+            bail!("`{word}` has no weight; write it as `{word}=0.5`");
+        };
+        let known: Vec<&str> = ranking::names().collect();
+        if !known.contains(&name) {
+            bail!(
+                "`{name}` is nothing to rank by; there are {}",
+                known.join(", ")
+            );
+        }
+        let share: f64 = share
+            .parse::<f64>()
+            .ok()
+            .filter(|share| *share >= 0.0 && f64::is_finite(*share))
+            .with_context(|| format!("`{share}` is no weight; it is a number of 0 or more"))?;
+        weights.insert(name.to_owned(), share);
+    }
+    if weights.values().all(|share| *share == 0.0) {
+        bail!("at least one weight has to be above 0");
+    }
+    Ok(weights)
 }
 
 /// Shows a file in the browser of the desktop. Where there is none, that is told and nothing is lost.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::report::charts::Charts;
-use crate::report::{self, Report, View, html, ranking};
+use crate::report::compat::Suite;
+use crate::report::{self, Report, View, compat, html, ranking};
 use crate::secret::{Masked, Masker};
 
 /// Where results go.
@@ -140,6 +141,41 @@ impl Results {
             if report.ranking.is_some() {
                 let text = render(report, view);
                 self.replace(name, |file| file.write_all(text.as_bytes()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the files of these suites below `compat/`; `requests` is the folder with the requests of the run.
+    ///
+    /// # Errors
+    /// There is no `requests.csv`, it is damaged, or the disk refuses.
+    pub(super) fn write_compat(
+        &self,
+        suites: &[Suite],
+        (report, charts): (&Report, &Charts),
+        requests: &Path,
+    ) -> anyhow::Result<()> {
+        if suites.is_empty() {
+            return Ok(());
+        }
+        let path = requests.join("requests.csv");
+        let name = path.display().to_string();
+        let file = File::open(&path).with_context(|| {
+            format!("cannot read `{name}`, and the suites' files tell of each request")
+        })?;
+        let rows = compat::rows(file).with_context(|| format!("`{name}` is damaged"))?;
+        for suite in suites {
+            let folder = self.folder.join("compat").join(suite.name());
+            for (path, text) in compat::files(report, charts, &rows, *suite) {
+                let path = folder.join(path);
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                let place = Results::at(path.parent().unwrap_or(&folder))?;
+                place.replace(&name, |file| file.write_all(text.as_bytes()))?;
             }
         }
         Ok(())

@@ -301,6 +301,7 @@ pub(super) fn execute(
             file,
         )
     })?;
+    results.write_compat(&output.compat, (&report, &charts), results.folder())?;
     requests.finish()?;
     // What others do not take is told at the end, and takes nothing from what is here.
     let mut trouble = trouble;

@@ -510,6 +510,11 @@ fn numbers_of(measured: &StageMeasurements) -> StageNumbers {
             .iter()
             .map(|spread| (spread.statistic.clone(), spread.parts.clone()))
             .collect(),
+        compat: measured
+            .compat
+            .iter()
+            .map(|(tool, values)| ((*tool).to_owned(), values.iter().cloned().collect()))
+            .collect(),
     }
 }
 
@@ -586,6 +591,7 @@ pub(super) fn median_of(repeats: &[StageRepeat]) -> StageNumbers {
         categories,
         books: all.iter().fold(None, |worst, one| larger(worst, one.books)),
         tenths: BTreeMap::new(),
+        compat: BTreeMap::new(),
     }
 }
 

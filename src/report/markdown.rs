@@ -9,6 +9,7 @@ pub fn render(report: &Report, _view: &View) -> String {
     let mut parts = vec![
         heading(report),
         results(report),
+        ranking(report),
         failures(report),
         unfair(report),
     ];
@@ -71,6 +72,13 @@ fn results(report: &Report) -> String {
         lines.push(format!("\n{note}"));
     }
     lines.join("\n")
+}
+
+/// Who is best overall, where backends could be ranked.
+fn ranking(report: &Report) -> String {
+    let ranked = report.ranking.as_ref();
+    let ranked = ranked.filter(|ranking| !ranking.overall.standings.is_empty());
+    ranked.map_or(String::new(), |ranking| cell(&ranking.overall.sentence))
 }
 
 fn failures(report: &Report) -> String {

@@ -15,6 +15,7 @@ pub mod junit;
 pub mod csv;
 pub mod markdown;
 pub mod charts;
+pub mod compat;
 pub mod compare;
 pub mod compare_text;
 pub mod github;

@@ -439,6 +439,10 @@ pub struct StageNumbers {
     /// has its own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tenths: BTreeMap<String, Vec<f64>>,
+    /// What `vllm bench serve`, AIPerf and guidellm would tell of the same requests, under their names and units. Of several
+    /// repeats each has its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub compat: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 /// The metrics of one category.

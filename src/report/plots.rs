@@ -227,11 +227,15 @@ impl<'a> Book<'a> {
     ) -> Vec<Plot> {
         let mut plots = Vec::new();
         for line in self.lines.iter().filter(|line| of(line)) {
-            let seen: Vec<(f64, Value)> = line
-                .points
-                .iter()
-                .filter_map(|(load, stage, _)| Some((x(*load, stage)?, y(stage, *load)?)))
-                .collect();
+            // Where a level has no value the line breaks off, and goes on behind it.
+            let mut pieces: Vec<Vec<(f64, Value)>> = vec![Vec::new()];
+            for (load, stage) in loads(line.cell) {
+                match (x(load, stage), y(stage, load), pieces.last_mut()) {
+                    (Some(x), Some(y), Some(piece)) => piece.push((x, y)),
+                    _ => pieces.push(Vec::new()),
+                }
+            }
+            let seen: Vec<(f64, Value)> = pieces.iter().flatten().copied().collect();
             if seen.is_empty() {
                 continue;
             }
@@ -242,18 +246,19 @@ impl<'a> Book<'a> {
             let alike = alike
                 .filter(|other| other.colour == line.colour && of(other))
                 .count();
-            let data = || seen.iter().map(|(x, y)| (*x, y.value));
-            let curve = LinePlot::new()
-                .with_data(data())
-                .with_color(line.colour)
-                .with_stroke_width(2.0);
-            plots.push(Plot::Line(if alike == 0 {
-                curve
-            } else {
-                curve.with_dashed()
-            }));
+            for piece in pieces.iter().filter(|piece| piece.len() > 1) {
+                let curve = LinePlot::new()
+                    .with_data(piece.iter().map(|(x, y)| (*x, y.value)))
+                    .with_color(line.colour)
+                    .with_stroke_width(2.0);
+                plots.push(Plot::Line(if alike == 0 {
+                    curve
+                } else {
+                    curve.with_dashed()
+                }));
+            }
             let mut dots = ScatterPlot::new()
-                .with_data(data())
+                .with_data(seen.iter().map(|(x, y)| (*x, y.value)))
                 .with_color(line.colour)
                 .with_marker(MARKERS[alike % MARKERS.len()])
                 .with_size(5.0)
@@ -680,17 +685,22 @@ impl<'a> Book<'a> {
     }
 }
 
-/// The measured stages of a cell with numbers, by their load.
-fn points(cell: &Cell) -> Vec<(f64, &Stage, &StageNumbers)> {
+/// The measured stages of a cell, by their load.
+fn loads(cell: &Cell) -> Vec<(f64, &Stage)> {
     let stages = cell.stages.iter().filter(|stage| stage.measured);
-    let mut points: Vec<_> = stages
-        .filter_map(|stage| {
-            let load = stage.users.map(f64::from).or(stage.rate)?;
-            Some((load, stage, stage.numbers.as_ref()?))
-        })
+    let mut loads: Vec<(f64, &Stage)> = stages
+        .filter_map(|stage| Some((stage.users.map(f64::from).or(stage.rate)?, stage)))
         .collect();
-    points.sort_by(|one, other| one.0.total_cmp(&other.0));
-    points
+    loads.sort_by(|one, other| one.0.total_cmp(&other.0));
+    loads
+}
+
+/// Those of them with numbers.
+fn points(cell: &Cell) -> Vec<(f64, &Stage, &StageNumbers)> {
+    let loads = loads(cell).into_iter();
+    loads
+        .filter_map(|(load, stage)| Some((load, stage, stage.numbers.as_ref()?)))
+        .collect()
 }
 
 fn distinct<'a>(all: impl Iterator<Item = &'a str>) -> Vec<&'a str> {

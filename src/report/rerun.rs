@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Options of `run` and `quick` whose value is a word of its own.
-const VALUED: [&str; 22] = [
+const VALUED: [&str; 23] = [
     "--color",
     "--only",
     "--set",
@@ -15,6 +15,7 @@ const VALUED: [&str; 22] = [
     "--summary",
     "--summary-md",
     "--tap",
+    "--compat",
     "--users",
     "--rate",
     "--for",

@@ -36,6 +36,13 @@ pub fn render(report: &Report, view: &View) -> String {
     if view.colour { coloured(&text) } else { text }
 }
 
+/// What was measured, and who is best by it, without what is said of it.
+pub fn measured(report: &Report, view: &View) -> String {
+    let parts = [results(report, view), ranking(report, view)];
+    let parts = parts.into_iter().filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join("\n\n")
+}
+
 fn heading(report: &Report, view: &View) -> String {
     let plural = |count: usize, word: &str| match count {
         1 => format!("1 {word}"),

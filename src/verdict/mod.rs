@@ -16,6 +16,7 @@ pub mod stages;
 pub mod measure;
 pub mod gauge;
 pub mod spread;
+pub mod compat;
 pub mod statistics;
 pub mod slice;
 
@@ -191,6 +192,8 @@ pub struct StageMeasurements {
     pub books: Option<f64>,
     /// How much the statistics that are compared would change from run to run, as far as one run tells.
     pub spreads: Vec<Spread>,
+    /// The same requests under the definitions of other tools.
+    pub compat: Vec<compat::Theirs>,
 }
 
 /// Requests by outcome.

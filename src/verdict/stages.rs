@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::compat::compat;
 use super::gauge;
 use super::guards::unsent;
 use super::measure::{
@@ -71,6 +72,11 @@ fn stage<'a>(slice: &Slice<'a>, sorted: &Sorted<'a>) -> StageMeasurements {
         books: window.map(|(from, to)| gauge::books(slice, from, to)),
         spreads: if slice.cell.stages[slice.stage].measured {
             spreads(slice)
+        } else {
+            Vec::new()
+        },
+        compat: if slice.cell.stages[slice.stage].measured {
+            compat(slice)
         } else {
             Vec::new()
         },

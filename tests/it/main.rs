@@ -37,6 +37,7 @@ mod ranking;
 mod import;
 mod plots;
 mod faces;
+mod compat;
 mod compare;
 mod compose;
 mod conversations;

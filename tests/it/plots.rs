@@ -223,3 +223,33 @@ fn an_slo_that_holds_is_green_and_a_broken_one_is_not() {
     let svg = std::fs::read_to_string(desk.path("results/plots/slo_heatmap.svg")).unwrap();
     assert!(svg.contains("#7ec884") && svg.contains("#f08a80"), "{svg}");
 }
+
+#[test]
+fn a_level_without_numbers_leaves_a_gap() {
+    let desk = Desk::new();
+    let scenario = format!(
+        "version: 1\nname: trial\nbackends: {{ vllm: {{ kind: simulator, preset: fast }} }}\nmodels: {{ m: any }}\n\
+         load: {{ l: {{ levels: {{ users: [1, 2, 4], requests: 12 }} }} }}\nrequest: {{ max_tokens: 4 }}\nrun: {{ warmup: 0s, cooldown: 0s }}\n{CALM}"
+    );
+    desk.run(&scenario, &[]).with_code(0);
+    let joined = || {
+        let words = [
+            "plot",
+            "results",
+            "--only",
+            "throughput_all",
+            "--format",
+            "svg",
+        ];
+        desk.tool(&words).with_code(0);
+        let file = desk.path("results/plots/throughput_all_combined.svg");
+        let svg = std::fs::read_to_string(file).unwrap();
+        svg.matches("<path d=\"M ").count()
+    };
+    assert_eq!(joined(), 1, "one line through all levels");
+    let path = desk.path("results/report.json");
+    let mut report = crate::tool::report(&path);
+    report["cells"][0]["stages"][1]["numbers"] = serde_json::Value::Null;
+    std::fs::write(&path, report.to_string()).unwrap();
+    assert_eq!(joined(), 0, "no line over the missing level");
+}

@@ -1026,6 +1026,7 @@ fn measured(cell: usize, p95: f64) -> StageMeasurements {
         categories: Vec::new(),
         books: Some(0.0004),
         spreads: Vec::new(),
+        compat: Vec::new(),
     }
 }
 

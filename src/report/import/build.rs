@@ -279,6 +279,7 @@ fn numbers(one: &Found) -> StageNumbers {
         categories: Vec::new(),
         books: None,
         tenths: tenths(one),
+        compat: BTreeMap::new(),
     }
 }
 

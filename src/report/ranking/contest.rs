@@ -75,7 +75,7 @@ pub(super) fn hold(asked: &Asked, tail: f64) -> Option<Contest> {
                     statistic: (*statistic).to_owned(),
                     name: (*name).to_owned(),
                     unit: seen[0].1.clone(),
-                    better: match higher_is_better(statistic) {
+                    better: match is_higher_better(statistic) {
                         true => "higher",
                         false => "lower",
                     }
@@ -119,6 +119,11 @@ pub(super) fn hold(asked: &Asked, tail: f64) -> Option<Contest> {
         sentence: String::new(),
         without,
     })
+}
+
+/// A busier GPU is better used, as the plots say it, too; a scenario takes no side there.
+fn is_higher_better(statistic: &str) -> bool {
+    statistic == "gpu.util.mean" || higher_is_better(statistic)
 }
 
 /// The logarithm of the geometric mean over the places, and the unit; or what is missing.

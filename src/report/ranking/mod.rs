@@ -13,4 +13,4 @@ mod sentences;
 pub mod text;
 
 pub use model::Ranking;
-pub use rank::{default_weights, rank};
+pub use rank::{default_weights, names, rank};

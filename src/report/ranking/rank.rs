@@ -116,6 +116,11 @@ pub fn rank(report: &Report, weights: &BTreeMap<String, f64>) -> Option<Ranking>
     })
 }
 
+/// What backends can be ranked by.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    CRITERIA.iter().map(|(name, ..)| *name)
+}
+
 /// The weights that are taken when none are given.
 pub fn default_weights() -> BTreeMap<String, f64> {
     WEIGHTS
