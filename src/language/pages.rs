@@ -163,4 +163,5 @@ const PAGES: &[(&str, &str)] = pages![
     "S156",
     "S157",
     "S158",
+    "S159",
 ];

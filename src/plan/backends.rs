@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::{
     Api, Backend, BackendKind, EngineMetrics, Gpus, HeaderValue, Model, PlanOptions, ReadyRule,
-    RequestParameters, Tls, external, launch, presets,
+    RequestParameters, SimulatedArgs, Tls, external, launch, presets,
 };
 use crate::diagnostic::{Diagnostic, Sources, Spanned, did_you_mean};
 use crate::spec::{
-    self, BackendSpec, EngineMetricsSpec, Entry, GpusSpec, HeaderSpec, Id, Interface, ModelSpec,
-    Proxy, ScenarioSpec, SecretSpec,
+    self, ArgsSpec, BackendSpec, EngineMetricsSpec, Entry, GpusSpec, HeaderSpec, Id, Interface,
+    JsonMap, ModelSpec, Proxy, ScenarioSpec, SecretSpec,
 };
 use crate::workload::{Tokenizer, WorkloadError};
 
@@ -162,6 +162,11 @@ pub(super) fn backend(
         api: simulated_api(api(spec)),
         headers: Vec::new(),
         preset: Some(preset(spec, kind, model)),
+        simulated: SimulatedArgs::of(
+            given(spec, model, &entry.key.value)
+                .iter()
+                .map(|(name, value)| (name.as_str(), value)),
+        ),
         tls: Tls::default(),
         proxy: false,
         optional: false,
@@ -362,6 +367,20 @@ pub(super) fn check_request(
                 .help("leave it out there, or speak `api: chat`"),
         );
     }
+}
+
+/// The arguments that a launched backend is given by name, its own before those for the model.
+fn given(spec: &BackendSpec, model: Option<&Model>, id: &str) -> JsonMap {
+    let own = spec.launch.as_ref().and_then(|launch| launch.args.as_ref());
+    let of_model = model.into_iter().flat_map(|model| &model.launch_args);
+    let of_model = of_model.filter(|(backend, _)| backend == id);
+    let mut all = JsonMap::new();
+    for args in own.into_iter().chain(of_model.map(|(_, args)| args)) {
+        if let ArgsSpec::Named(args) = args {
+            all.extend(args.clone());
+        }
+    }
+    all
 }
 
 fn preset(spec: &BackendSpec, kind: BackendKind, model: Option<&Model>) -> String {

@@ -66,6 +66,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("S154", "a load that plays something that is no trace"),
     ("S157", "conversations, and a load that sends batches"),
     (
+        "S159",
+        "engine arguments as an axis, and no engine that is started with them",
+    ),
+    (
         "S158",
         "conversations for an API that takes a text, without a chat template for them",
     ),

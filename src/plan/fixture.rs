@@ -55,6 +55,7 @@ pub(crate) fn cell(
             api: Api::Chat,
             headers: Vec::new(),
             preset: None,
+            simulated: crate::plan::SimulatedArgs::default(),
             tls: Tls::default(),
             proxy: false,
             optional: false,

@@ -5,6 +5,7 @@
 
 mod resolve;
 mod matrix;
+mod variants;
 mod backends;
 pub mod launch;
 mod prompts;
@@ -35,6 +36,7 @@ pub use conversations::takes_messages;
 pub use external::ExternalBench;
 pub use fairness::{Fairness, Matter};
 pub use launch::{Launch, Lifetime, Offline, Port, ReadyRule, StopSignal};
+pub use presets::SimulatedArgs;
 pub use resolve::{PlanOptions, distinct, mistakes, plan};
 pub use users::{UserChange, UserChanges, UserCurve, UserExtent, UserPiece};
 
@@ -223,6 +225,8 @@ pub struct Backend {
     pub headers: Vec<(String, HeaderValue)>,
     /// Preset of the simulator.
     pub preset: Option<String>,
+    /// What the simulator is told of the engine's arguments.
+    pub simulated: SimulatedArgs,
     /// A certificate authority file to trust, and whether to trust anything.
     pub tls: Tls,
     /// Asked through the proxy that the environment names for its URL, if it does.

@@ -10,7 +10,7 @@ use super::{
     Api, Backend, BackendKind, BaselinePlan, Cell, Fairness, Fingerprint, GoodputBound, Gpus,
     Guard, Guards, HeaderValue, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule,
     TelemetryPlan, backends, conversations, describe, digest, fairness, launch, outputs, prompts,
-    requests, samples, slos,
+    requests, samples, slos, variants,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{
@@ -77,6 +77,8 @@ pub fn plan(
     options: &PlanOptions,
 ) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut found = Vec::new();
+    let apart = variants::taken_apart(spec, &mut found);
+    let spec = apart.as_ref().unwrap_or(spec);
     let plan = Resolver::new(spec, sources, options).resolve(&mut found);
     let found = distinct(found);
     match plan {

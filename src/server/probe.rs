@@ -8,9 +8,9 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue as HttpVal
 
 use super::first_token::first_token;
 use crate::engine::Adapter;
-use crate::engine::simulator::{SimulatorConfig, SimulatorHandle};
+use crate::engine::simulator::{EngineParameters, SimulatorConfig, SimulatorHandle};
 use crate::observation::EngineFacts;
-use crate::plan::{Backend, BackendKind, HeaderValue, Model};
+use crate::plan::{Backend, BackendKind, HeaderValue, Model, SimulatedArgs};
 use crate::units::format_duration;
 use crate::wire::fetch::FetchError;
 use crate::wire::{Answer, Endpoint, Proxy, fetch, proxy, tls};
@@ -142,7 +142,7 @@ fn start_simulator(
     seed: u64,
 ) -> Result<SimulatorHandle, NotReady> {
     let preset = backend.preset.clone().unwrap_or_else(|| "fast".to_owned());
-    let config = SimulatorConfig {
+    let mut config = SimulatorConfig {
         served_models: model
             .name_for(&backend.id)
             .into_iter()
@@ -152,8 +152,23 @@ fn start_simulator(
         seed,
         ..SimulatorConfig::named(&preset).map_err(|error| NotReady(error.to_string()))?
     };
+    told(&backend.simulated, &mut config.preset.parameters);
     crate::engine::simulator::start(config)
         .map_err(|error| NotReady(format!("the simulator cannot start: {error}")))
+}
+
+/// The simulated engine with the arguments that the real one would be given.
+fn told(args: &SimulatedArgs, engine: &mut EngineParameters) {
+    let SimulatedArgs {
+        sequences,
+        batched_tokens,
+        chunked_prefill,
+        prefix_cache,
+    } = *args;
+    engine.max_sequences = sequences.map_or(engine.max_sequences, |most| most as usize);
+    engine.max_batched_tokens = batched_tokens.unwrap_or(engine.max_batched_tokens);
+    engine.chunked_prefill = chunked_prefill.unwrap_or(engine.chunked_prefill);
+    engine.prefix_cache = prefix_cache.unwrap_or(engine.prefix_cache);
 }
 
 /// What a probe found.

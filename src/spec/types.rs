@@ -1219,6 +1219,9 @@ record! {
         pub prompts: Option<OneOrMany<Spanned<Id>>>,
         /// The loads. Default: all.
         pub load: Option<OneOrMany<Spanned<Id>>>,
+        /// Engine arguments, each with its values: a launched backend becomes one for every combination, named like
+        /// `vllm-max-num-seqs-8`.
+        pub args: Option<Spanned<JsonMap>>,
         /// Combinations that run besides.
         pub include: Option<Vec<Spanned<CombinationSpec>>>,
         /// Combinations that do not run.

@@ -29,6 +29,17 @@ pub struct SloKey(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url(String);
 
+impl Id {
+    /// The id with more behind it; what an id cannot have in it becomes a dash.
+    pub fn with(&self, more: &str) -> Id {
+        let legal = |letter: char| match letter.to_ascii_lowercase() {
+            letter if letter.is_ascii_alphanumeric() => letter,
+            _ => '-',
+        };
+        Id(self.0.chars().chain(more.chars().map(legal)).collect())
+    }
+}
+
 macro_rules! text {
     ($($name:ident)*) => {$(
         impl $name {

@@ -820,6 +820,7 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
             api: Api::Chat,
             headers: Vec::new(),
             preset: None,
+            simulated: Default::default(),
             tls: Tls::default(),
             proxy: false,
             optional: false,

@@ -62,7 +62,7 @@ fn every_study_checks() {
         assert!(text.starts_with(modeline), "{}", path.display());
         studies += 1;
     }
-    assert_eq!(studies, 6);
+    assert_eq!(studies, 7);
 }
 
 #[test]
@@ -78,6 +78,18 @@ fn a_later_turn_waits_for_what_is_new_in_it_alone() {
     let sets = ["load.people.levels.requests=24", "prompts.talks.think=20ms"];
     let hits = measured("conversations.yaml", &sets, "prefix_hit_rate", "value");
     assert!(of(&hits, "/talks/") > 0.2, "{hits:?}");
+}
+
+#[test]
+fn an_engine_with_few_places_begins_late_and_steps_fast() {
+    let sets = ["load.users.levels.requests=96", "run.warmup.requests=32"];
+    let name = "scheduler.yaml";
+    let ttft = measured(name, &sets, "ttft", "p50");
+    let (few, many) = (
+        of(&ttft, "vllm-max-num-seqs-4/"),
+        of(&ttft, "vllm-max-num-seqs-32/"),
+    );
+    assert!(many < 0.5 * few, "{many} with many, {few} with few");
 }
 
 #[test]
