@@ -1,5 +1,6 @@
 //! Cells for tests of this stage and of those above it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use super::{
     RequestParameters, Segment, Stage, Timeouts, Tls,
 };
 use crate::diagnostic::Span;
-use crate::workload::{InlinePrompt, PrefixCache, PromptSource, Source, Workload};
+use crate::workload::{
+    InlinePrompt, PrefixCache, PromptSource, Source, Tokenizer, TokenizerFiles, Workload,
+};
 
 /// A stage of ten seconds.
 pub(crate) fn stage(name: &str, measured: bool, users: Option<u32>) -> Stage {
@@ -113,4 +116,12 @@ pub(crate) fn request() -> RequestParameters {
             total: Duration::from_secs(60),
         },
     }
+}
+
+/// The cell, whose model has a tokenizer.
+pub(crate) fn counting_tokens(mut cell: Cell) -> Cell {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tokenizers/bytes");
+    let tokenizer = Tokenizer::open(&TokenizerFiles::at(&files)).expect("a tokenizer");
+    Arc::make_mut(&mut cell.model).tokenizer = Some(tokenizer.into());
+    cell
 }

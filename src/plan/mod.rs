@@ -526,6 +526,24 @@ pub struct Stage {
 }
 
 impl Cell {
+    /// The id of a measured prompt, and its tokens as the engine sees them; `None` without a tokenizer, or for an API that puts an
+    /// unknown something around a prompt.
+    pub fn counted_prompt(&self, ordinal: u64) -> Option<(Arc<str>, u32)> {
+        let tokenizer = self.model.tokenizer.as_ref()?;
+        let prompt = self.workload.prompt(ordinal);
+        let tokens = match self.backend.api {
+            Api::Chat => tokenizer.request_tokens(&prompt.text).ok()?,
+            Api::Completions | Api::Generate => tokenizer.count(&prompt.text) + tokenizer.added(),
+            Api::Responses
+            | Api::Messages
+            | Api::Triton
+            | Api::Tgi
+            | Api::Ollama
+            | Api::Offline => return None,
+        };
+        Some((prompt.id, tokens))
+    }
+
     /// The branch of randomness of one segment in one repeat: the same for every backend and model.
     pub fn segment_seed(&self, seed: u64, segment: usize, repeat: u32) -> Seed {
         load_seed(seed, &self.prompts, &self.load, repeat).at(segment as u64)

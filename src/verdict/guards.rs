@@ -17,6 +17,7 @@ use super::gauge;
 use super::measure::{Rules, invalid, no_data, samples};
 use super::slice::Slice;
 use super::statistics::nearest_rank;
+use super::tokens;
 use super::{Family, State, Value};
 use crate::assertion::{Aggregate, Assertion, Dimension, Kind, Percentile, find};
 use crate::observation::{Ending, NotableEvent, Outcome, StampSource};
@@ -142,6 +143,7 @@ pub fn guards(slice: &Slice, smoke: bool) -> Vec<GuardTold> {
             .map(|guard| concurrency(slice, guard)),
         set.client.and_then(|guard| client(slice, guard)),
         set.stamps.and_then(|guard| stamps(slice, guard)),
+        set.tokens.and_then(|guard| tokens::guard(slice, guard)),
         set.cache_hits.and_then(|guard| cache_hits(slice, guard)),
         set.throttling.filter(|_| watches_gpus(slice)).map(|guard| {
             events(
@@ -190,7 +192,7 @@ fn watches_engine(slice: &Slice) -> bool {
     })
 }
 
-fn share_told(
+pub(super) fn share_told(
     key: &'static str,
     guard: Guard,
     rule: &str,

@@ -10,6 +10,7 @@ pub mod baseline;
 pub mod judge;
 pub mod evaluate;
 pub mod guards;
+mod tokens;
 pub mod fairness;
 pub mod abort;
 pub mod stages;
