@@ -192,6 +192,8 @@ impl Watcher for Watch<'_> {
             Planned::Exact(value) | Planned::Estimate(value) => Some(value),
             Planned::Unknown => None,
         };
+        // What is planned of conversations are whole ones.
+        let turns = cell.dialogue.map_or(1.0, |dialogue| dialogue.turns);
         let elapsed = snapshot.now.since(snapshot.stage_began).as_secs_f64();
         let update = ProgressUpdate {
             cell_number: self.position as u32 + 1,
@@ -201,7 +203,7 @@ impl Watcher for Watch<'_> {
             stage: stage.name.clone(),
             elapsed_s: elapsed,
             planned_s: known(stage.expected),
-            planned_requests: known(stage.requests).map(|requests| requests as u64),
+            planned_requests: known(stage.requests).map(|requests| (requests * turns) as u64),
             sent: snapshot.sent,
             in_flight: snapshot.in_flight,
             ok,

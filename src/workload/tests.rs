@@ -494,6 +494,51 @@ fn a_parquet_table_is_read_by_its_columns() {
     assert_eq!(workload.categories(), ["geo".into(), "sea".into()]);
 }
 
+fn whole_conversations(name: &str) -> Source {
+    Source::Conversations {
+        path: fixture(name),
+        filter: Filter::default(),
+        turns: TurnFilter {
+            min_turns: 1,
+            max_turns: u32::MAX,
+            recorded: true,
+        },
+    }
+}
+
+#[test]
+fn conversations_cut_off_wrong_or_empty_are_told_by_line_and_nothing_else_is_lost() {
+    let whole = Workload::load(&set(whole_conversations("talks.jsonl"))).unwrap();
+    assert_eq!(whole.facts().turns.max, 3);
+    assert_eq!(
+        error(whole_conversations("truncated-talks.jsonl")),
+        "`truncated-talks.jsonl`: 1 row is not a prompt\n  line 2: is not JSON: EOF while parsing a string (column 60)"
+    );
+    assert_eq!(
+        error(whole_conversations("bad-talks.jsonl")),
+        "`bad-talks.jsonl`: 3 rows are not prompts\n  \
+         line 2: has no messages in `conversations`, `conversation` or `messages`\n  \
+         line 3: is `\"Hello\"`, not a list of messages\n  \
+         line 4: nobody says message 2: it has no `from` or `role`"
+    );
+    for name in ["empty.jsonl", "empty.json"] {
+        assert_eq!(
+            error(whole_conversations(name)),
+            "prompt set `set` has no prompt left: 0 read"
+        );
+    }
+    let parquet = Workload::load(&set(whole_conversations("sharegpt.parquet"))).unwrap();
+    assert!(parquet.is_conversations());
+    for name in ["truncated.parquet", "malformed.parquet", "empty.parquet"] {
+        let told = error(whole_conversations(name));
+        assert!(told.contains("is not a whole Parquet file: "), "{told}");
+    }
+    assert_eq!(
+        error(whole_conversations("table.csv")),
+        "`table.csv`: conversations are read from .json, .jsonl and .parquet files"
+    );
+}
+
 #[test]
 fn conversations_in_parquet_are_sharegpt_too() {
     let workload = load(&set(Source::ShareGpt {
