@@ -13,7 +13,6 @@ use crate::language;
 pub(super) fn check(args: &CheckArgs, console: &Console) -> anyhow::Result<Exit> {
     let mut exit = Exit::Passed;
     let mut all = Vec::new();
-    let mut missing = Vec::new();
     for path in &args.files {
         // What is to be fetched for a run is looked for only where the world is looked at.
         let aim = if args.live {
@@ -21,7 +20,7 @@ pub(super) fn check(args: &CheckArgs, console: &Console) -> anyhow::Result<Exit>
         } else {
             file::Aim::Look
         };
-        let read = file::read(path, &args.options, aim)?;
+        let mut read = file::read(path, &args.options, aim)?;
         console.hide(&read.secrets);
         if read.plan.is_none() {
             exit = Exit::Usage;
@@ -35,16 +34,14 @@ pub(super) fn check(args: &CheckArgs, console: &Console) -> anyhow::Result<Exit>
                 live::show(&found, console);
             }
             exit = exit.worse(live::exit(&found));
-            missing.extend(live::json(&found));
+            let told = live::diagnostics(&found, read.composition.as_ref());
+            read.diagnostics.extend(told);
         }
         all.push((path.as_path(), read));
     }
     match args.format {
         CheckFormat::Text => {}
-        CheckFormat::Json => {
-            let list: Vec<_> = json(&all).into_iter().chain(missing).collect();
-            console.data(&serde_json::to_string_pretty(&list)?);
-        }
+        CheckFormat::Json => console.data(&serde_json::to_string_pretty(&json(&all))?),
         CheckFormat::Sarif => console.data(&serde_json::to_string_pretty(&scanned(&all))?),
         CheckFormat::Github => {
             let told = all.iter().map(|(path, read)| {
@@ -104,7 +101,11 @@ fn scanned(all: &[(&Path, file::Read)]) -> serde_json::Value {
         })
         .collect();
     sarif::log(&files, |code| Rule {
-        title: language::title(code).unwrap_or(code).to_owned(),
+        title: match code {
+            live::CODE => live::TITLE,
+            _ => language::title(code).unwrap_or(code),
+        }
+        .to_owned(),
         page: language::page(code).map(|page| page.text.to_owned()),
     })
 }

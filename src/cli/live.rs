@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
-
 use super::console::Console;
 use super::exit::Exit;
+use crate::diagnostic::Diagnostic;
 use crate::plan::Plan;
 use crate::run::preflight::{Finding, Grade, Outside, preflight};
+use crate::spec::Composition;
 use crate::workload::Library;
 
 /// What was found of the outside world.
@@ -48,19 +48,33 @@ pub(super) fn exit(findings: &[Finding]) -> Exit {
     }
 }
 
-/// The same for programs: what is not as it should be.
-pub(super) fn json(findings: &[Finding]) -> impl Iterator<Item = Value> {
-    findings.iter().filter_map(|finding| {
-        let severity = match finding.grade {
+/// What has this code is not written in the file: it is missing outside of it.
+pub(super) const CODE: &str = "live";
+/// What that means, in a line.
+pub(super) const TITLE: &str = "something that a run needs is not as it should be";
+
+/// The same for programs, each at the backend or the model that it is about: what is not as it should be.
+pub(super) fn diagnostics(
+    findings: &[Finding],
+    composition: Option<&Composition>,
+) -> Vec<Diagnostic> {
+    let told = findings.iter().filter_map(|finding| {
+        let message = format!("{}: {}", finding.subject, finding.told);
+        let mut diagnostic = match finding.grade {
             Grade::Fine => return None,
-            Grade::Doubtful => "warning",
-            Grade::Wrong => "error",
+            Grade::Doubtful => Diagnostic::warning(CODE, message),
+            Grade::Wrong => Diagnostic::error(CODE, message),
         };
-        Some(json!({
-            "severity": severity,
-            "code": "live",
-            "message": format!("{}: {}", finding.subject, finding.told),
-            "help": finding.remedy,
-        }))
-    })
+        let place = match finding.subject.split_once(' ') {
+            Some(("backend", id)) => composition.and_then(|all| all.place(&["backends", id])),
+            Some(("model", key)) => composition.and_then(|all| all.place(&["models", key])),
+            _ => None,
+        };
+        if let Some(span) = place {
+            diagnostic = diagnostic.at(span, "");
+        }
+        diagnostic.help.extend(finding.remedy.clone());
+        Some(diagnostic)
+    });
+    told.collect()
 }

@@ -9,7 +9,7 @@ use crate::engine::Message;
 use crate::observation::Outcome;
 use crate::plan::{Dialogue, History};
 use crate::seed::Seed;
-use crate::workload::{Conversation, Role};
+use crate::workload::{Conversation, Role, Turn};
 
 /// The conversations of a load thread that have begun and not ended.
 #[derive(Debug)]
@@ -82,14 +82,9 @@ impl Sessions {
             History::Live => answer.map(Arc::from),
             History::Recorded => recorded,
         };
-        let next = session
-            .conversation
-            .turns
-            .get(session.turn + 1)?
-            .said
-            .clone();
+        let next = session.conversation.turns.get(session.turn + 1)?.clone();
         session.say(Role::Assistant, answer.unwrap_or_default());
-        session.say(Role::User, next);
+        session.ask(next);
         session.turn += 1;
         let (set, ordinal) = match order.prompt {
             PromptOrdinal::Measured(ordinal) => ("measured", ordinal),
@@ -133,11 +128,23 @@ impl Session {
         if let Some(system) = &conversation.system {
             session.say(Role::System, system.clone());
         }
-        session.say(Role::User, conversation.turns[0].said.clone());
+        session.ask(conversation.turns[0].clone());
         session
     }
 
     fn say(&mut self, role: Role, text: Arc<str>) {
-        self.messages.push(Message { role, text });
+        self.messages.push(Message {
+            role,
+            text,
+            images: None,
+        });
+    }
+
+    fn ask(&mut self, turn: Turn) {
+        self.messages.push(Message {
+            role: Role::User,
+            text: turn.said,
+            images: turn.images,
+        });
     }
 }

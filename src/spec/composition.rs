@@ -119,6 +119,16 @@ impl Composition {
         names
     }
 
+    /// Where the key at the end of this way from the top is written.
+    pub fn place(&self, way: &[&str]) -> Option<Span> {
+        let (last, before) = way.split_last()?;
+        let mut node = &self.root;
+        for key in before {
+            node = node.as_map()?.get(key)?.1;
+        }
+        Some(node.as_map()?.get(last)?.0.span)
+    }
+
     /// The names of the profiles, each with its description.
     pub fn profiles(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.profiles.iter().map(|(key, node)| {

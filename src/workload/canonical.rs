@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::images::content;
 use super::prompt::Prompt;
 
 /// A prompt as a line, without its end.
@@ -10,16 +11,21 @@ pub fn canonical_line(prompt: &Prompt) -> String {
     row.insert("id".to_owned(), json!(&*prompt.id));
     match &prompt.conversation {
         Some(conversation) => {
-            let say = |role: &str, text: &str| json!({ "role": role, "content": text });
+            let say = |role: &str, said: Value| json!({ "role": role, "content": said });
             let mut messages: Vec<Value> = Vec::new();
-            messages.extend(conversation.system.iter().map(|text| say("system", text)));
+            let system = conversation.system.iter();
+            messages.extend(system.map(|text| say("system", json!(text))));
             for turn in &conversation.turns {
-                messages.push(say("user", &turn.said));
-                messages.extend(turn.answer.iter().map(|text| say("assistant", text)));
+                messages.push(say("user", parts(&turn.said, turn.images.as_deref())));
+                let answer = turn.answer.iter();
+                messages.extend(answer.map(|text| say("assistant", json!(text))));
             }
             row.insert("messages".to_owned(), Value::Array(messages));
         }
-        None => drop(row.insert("prompt".to_owned(), json!(&*prompt.text))),
+        None => {
+            let said = parts(&prompt.text, prompt.images.as_deref());
+            row.insert("prompt".to_owned(), said);
+        }
     }
     let mut add = |key: &str, value: Value| {
         if !value.is_null() {
@@ -31,4 +37,9 @@ pub fn canonical_line(prompt: &Prompt) -> String {
     add("min_tokens", json!(prompt.min_tokens));
     add("ignore_eos", json!(prompt.ignore_eos));
     Value::Object(row).to_string()
+}
+
+/// A text, or with images the parts of a message: each file as its bytes, so that the line needs no other file.
+fn parts(text: &str, images: Option<&str>) -> Value {
+    serde_json::from_str(&content(text, images)).expect("it was written as JSON")
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::facts::DropReason;
+use super::images::{self, Named};
 use super::row::{self, said};
 use super::select::Unfit;
 
@@ -24,6 +25,8 @@ pub struct Turn {
     pub said: Arc<str>,
     /// The recorded answer. Only the last turn may have none.
     pub answer: Option<Arc<str>>,
+    /// The images that are shown with it: the parts of a message that hold them, each behind a comma.
+    pub images: Option<Arc<str>>,
 }
 
 /// Which conversations of a file are wanted, and how much of each.
@@ -70,10 +73,13 @@ impl Role {
 }
 
 impl Conversation {
-    /// The conversation that a list of messages holds.
+    /// The conversation that a list of messages holds, and the images that are named in it.
     ///
-    /// Several messages of one speaker in a row are one turn; those without a text are passed over.
-    pub(super) fn of(messages: Value, wanted: &TurnFilter) -> Result<Conversation, Unfit> {
+    /// Several messages of one speaker in a row are one turn; those that say and show nothing are passed over.
+    pub(super) fn of(
+        messages: Value,
+        wanted: &TurnFilter,
+    ) -> Result<(Conversation, Vec<Named>), Unfit> {
         let Value::Array(messages) = messages else {
             return Err(Unfit::Bad(format!(
                 "is {}, not a list of messages",
@@ -82,6 +88,7 @@ impl Conversation {
         };
         let mut system: Option<String> = None;
         let mut turns: Vec<(String, Option<String>)> = Vec::new();
+        let mut shown: Vec<Named> = Vec::new();
         for (number, mut message) in messages.into_iter().enumerate() {
             let speaker = message.get("from").or_else(|| message.get("role"));
             let Some(word) = speaker.and_then(Value::as_str) else {
@@ -91,16 +98,29 @@ impl Conversation {
                 )));
             };
             let role = Role::of(word);
-            let text = ["value", "content", "text"]
+            let content = ["value", "content", "text"]
                 .iter()
-                .find_map(|key| message.get_mut(*key).map(Value::take))
-                .and_then(said)
-                .filter(|text| !text.trim().is_empty());
-            let Some(text) = text else { continue };
+                .find_map(|key| message.get_mut(*key).map(Value::take));
+            let images = content.as_ref().map(images::named_in).unwrap_or_default();
+            let text = content.and_then(said).unwrap_or_default();
+            if let (Some(role @ (Role::System | Role::Assistant)), [_, ..]) =
+                (role, images.as_slice())
+            {
+                return Err(Unfit::Bad(format!(
+                    "message {} of `{}` shows an image, and only a person shows any",
+                    number + 1,
+                    role.name()
+                )));
+            }
+            if text.trim().is_empty() && images.is_empty() {
+                continue;
+            }
             match (role, turns.last_mut()) {
                 (Some(Role::System), None) => join(&mut system, text),
                 (Some(Role::User), Some((said, None))) => {
-                    said.push_str("\n\n");
+                    if !said.is_empty() && !text.is_empty() {
+                        said.push_str("\n\n");
+                    }
                     said.push_str(&text);
                 }
                 (Some(Role::User), _) => turns.push((text, None)),
@@ -112,6 +132,10 @@ impl Conversation {
                     return Err(Unfit::Dropped(DropReason::OtherSpeaker));
                 }
             }
+            shown.extend(images.into_iter().map(|image| Named {
+                turn: turns.len() - 1,
+                image,
+            }));
         }
         if turns.is_empty() {
             return Err(Unfit::Dropped(DropReason::NoText));
@@ -120,16 +144,27 @@ impl Conversation {
             return Err(Unfit::Dropped(DropReason::FewTurns));
         }
         turns.truncate(wanted.max_turns as usize);
-        Ok(Conversation {
+        shown.retain(|named| named.turn < turns.len());
+        let conversation = Conversation {
             system: system.map(Arc::from),
             turns: turns
                 .into_iter()
                 .map(|(said, answer)| Turn {
                     said: said.into(),
                     answer: answer.filter(|_| wanted.recorded).map(Arc::from),
+                    images: None,
                 })
                 .collect(),
-        })
+        };
+        Ok((conversation, shown))
+    }
+
+    /// The same conversation with what is shown in each of its turns.
+    pub(super) fn showing(mut self, images: impl Fn(usize) -> Option<Arc<str>>) -> Conversation {
+        for (number, turn) in self.turns.iter_mut().enumerate() {
+            turn.images = images(number);
+        }
+        self
     }
 
     /// The same conversation with other words at its beginning.
@@ -164,7 +199,7 @@ mod tests {
             max_turns: 2,
             recorded: true,
         };
-        Conversation::of(messages, &wanted)
+        Conversation::of(messages, &wanted).map(|(conversation, _)| conversation)
     }
 
     fn told(conversation: &Conversation) -> Vec<(&str, Option<&str>)> {
@@ -196,6 +231,45 @@ mod tests {
                 ("One?\n\nTwo?", Some("Yes.")),
                 ("Three?\n\nFour?", Some("No."))
             ]
+        );
+    }
+
+    #[test]
+    fn images_belong_to_the_turn_that_shows_them() {
+        let image = |name: &str| json!({ "type": "image_url", "image_url": { "url": name } });
+        let text = |said: &str| json!({ "type": "text", "text": said });
+        let wanted = TurnFilter {
+            min_turns: 1,
+            max_turns: 2,
+            recorded: true,
+        };
+        let messages = json!([
+            { "role": "user", "content": [image("a.png")] },
+            { "role": "user", "content": "What is it?" },
+            { "role": "assistant", "content": "A cat." },
+            { "role": "user", "content": [text("And these?"), image("b.png"), image("c.png")] },
+            { "role": "assistant", "content": "Dogs." },
+            { "role": "user", "content": [image("d.png")] },
+        ]);
+        let (conversation, shown) = Conversation::of(messages, &wanted).unwrap();
+        assert_eq!(
+            told(&conversation),
+            [
+                ("What is it?", Some("A cat.")),
+                ("And these?", Some("Dogs."))
+            ]
+        );
+        let shown: Vec<_> = shown.iter().map(|one| (one.turn, &*one.image)).collect();
+        assert_eq!(shown, [(0, "a.png"), (1, "b.png"), (1, "c.png")]);
+        let answered = json!([
+            { "role": "user", "content": "Draw." },
+            { "role": "assistant", "content": [image("a.png")] },
+        ]);
+        assert_eq!(
+            read(answered).unwrap_err(),
+            Unfit::Bad(
+                "message 2 of `assistant` shows an image, and only a person shows any".to_owned()
+            )
         );
     }
 

@@ -1,6 +1,7 @@
 //! Images beside the text of a prompt: what a message says of them, and what is sent.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +17,36 @@ const KINDS: [(&str, &str); 5] = [
     ("webp", "image/webp"),
     ("gif", "image/gif"),
 ];
+
+/// An image as a data set names it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Named {
+    /// The turn that it is shown in, from 0; a single prompt has one.
+    pub(super) turn: usize,
+    /// A path, or a URL.
+    pub(super) image: String,
+}
+
+/// The parts of a message that hold images, each behind a comma; `None` without any.
+pub(super) fn parts_of(urls: &[String]) -> Option<Arc<str>> {
+    let part = |url: &String| {
+        let part = serde_json::json!({ "type": "image_url", "image_url": { "url": url } });
+        format!(",{part}")
+    };
+    let parts: String = urls.iter().map(part).collect();
+    (!parts.is_empty()).then(|| parts.into())
+}
+
+/// What a message holds, as JSON: its text, or, where images are shown with it, its parts.
+pub fn content(text: &str, images: Option<&str>) -> String {
+    let said = serde_json::to_string(text).expect("a string is always JSON");
+    match images {
+        None => said,
+        // An image may be all that is said.
+        Some(parts) if text.is_empty() => format!("[{}]", parts.trim_start_matches(',')),
+        Some(parts) => format!("[{{\"type\":\"text\",\"text\":{said}}}{parts}]"),
+    }
+}
 
 /// The images of a message's content, each as it was written: a path, or a URL.
 pub(super) fn named_in(content: &Value) -> Vec<String> {
@@ -72,6 +103,22 @@ mod tests {
         ]);
         assert_eq!(named_in(&content), ["a.png", "https://example.com/b.jpg"]);
         assert!(named_in(&json!("a text")).is_empty());
+    }
+
+    #[test]
+    fn a_message_is_a_text_or_its_parts() {
+        let parts = parts_of(&["http://localhost/a.png".to_owned()]);
+        let image =
+            json!({ "type": "image_url", "image_url": { "url": "http://localhost/a.png" } });
+        let said =
+            |text| -> Value { serde_json::from_str(&content(text, parts.as_deref())).unwrap() };
+        assert_eq!(
+            said("See?"),
+            json!([{ "type": "text", "text": "See?" }, image])
+        );
+        assert_eq!(said(""), json!([image]));
+        assert_eq!(content("\"", None), r#""\"""#);
+        assert_eq!(parts_of(&[]), None);
     }
 
     #[test]

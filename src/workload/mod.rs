@@ -34,6 +34,7 @@ pub use canonical::canonical_line;
 pub use conversation::{Conversation, Role, Turn, TurnFilter};
 pub use error::{RowProblem, WorkloadError};
 pub use facts::{DropReason, Facts, Spread};
+pub use images::content;
 pub use lengths::{Histogram, LengthDistribution};
 pub use library::{HubKind, Library};
 pub use prompt::{Prompt, estimated_tokens};

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conversation::{Conversation, Turn};
 use super::facts::DropReason;
+use super::images::Named;
 use super::select::{Candidate, Chosen, Selection};
 use super::source::{PromptSource, Source};
 
@@ -21,7 +22,7 @@ const LARGE: u64 = 16 << 20;
 /// Kept sets; the oldest go first.
 const KEPT: usize = 16;
 /// Changes whenever the same file and selection give other rows.
-const FORMAT: &str = "scenario prepared v1";
+const FORMAT: &str = "scenario prepared v2";
 
 /// Where the rows of a source are kept.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     conversation: Option<Said>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    images: Vec<String>,
+    images: Vec<Named>,
 }
 
 /// A conversation: what the model is told, and each turn with its answer.
@@ -255,7 +256,11 @@ impl Row {
                     turns: said
                         .turns
                         .into_iter()
-                        .map(|(said, answer)| Turn { said, answer })
+                        .map(|(said, answer)| Turn {
+                            said,
+                            answer,
+                            images: None,
+                        })
                         .collect(),
                 }),
             },

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::conversation::Conversation;
+use super::images;
 
 /// One prompt with its own controls.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,21 +53,10 @@ impl Prompt {
         }
     }
 
-    /// The same prompt with images, each as the URL that is sent for it.
-    pub(super) fn showing(self, urls: &[String]) -> Prompt {
-        let part = |url: &String| {
-            let part = serde_json::json!({ "type": "image_url", "image_url": { "url": url } });
-            format!(",{part}")
-        };
-        let parts: String = urls.iter().map(part).collect();
-        self.with_parts((!parts.is_empty()).then(|| parts.into()))
-    }
-
-    fn with_parts(self, images: Option<Arc<str>>) -> Prompt {
-        let Some(parts) = &images else { return self };
-        let text = serde_json::to_string(&*self.text).expect("a string is always JSON");
+    /// The same prompt with images: the parts of a message that hold them.
+    pub(super) fn showing(self, images: Option<Arc<str>>) -> Prompt {
         Prompt {
-            json: format!("[{{\"type\":\"text\",\"text\":{text}}}{parts}]").into(),
+            json: images::content(&self.text, images.as_deref()).into(),
             images,
             ..self
         }
@@ -74,7 +64,7 @@ impl Prompt {
 
     /// The same prompt behind a first word that no other prompt begins with, so that no prefix cache knows it.
     pub(super) fn behind(&self, word: &str, id: String) -> Prompt {
-        self.text_behind(word, id).with_parts(self.images.clone())
+        self.text_behind(word, id).showing(self.images.clone())
     }
 
     fn text_behind(&self, word: &str, id: String) -> Prompt {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::conversation::{Conversation, TurnFilter};
 use super::facts::DropReason;
-use super::images;
+use super::images::{self, Named};
 use super::select::{Candidate, Unfit};
 use super::source::Fields;
 
@@ -142,10 +142,11 @@ impl Row {
                 "has no messages in `conversations`, `conversation` or `messages`",
             ));
         };
-        let conversation = Conversation::of(messages, wanted)?;
+        let (conversation, images) = Conversation::of(messages, wanted)?;
         let text = conversation.turns[0].said.to_string();
         Ok(Candidate {
             conversation: Some(conversation),
+            images,
             ..self.with_text(text)?
         })
     }
@@ -160,7 +161,11 @@ impl Row {
             ignore_eos: truth("ignore_eos", self.ignore_eos)?,
             expected_tokens: None,
             conversation: None,
-            images: self.images,
+            images: self
+                .images
+                .into_iter()
+                .map(|image| Named { turn: 0, image })
+                .collect(),
         };
         consistent(candidate)
     }

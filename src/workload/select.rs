@@ -12,6 +12,7 @@ use crate::seed::Seed;
 use super::conversation::Conversation;
 use super::error::{RowProblem, WorkloadError};
 use super::facts::DropReason;
+use super::images::Named;
 use super::prompt::estimated_tokens;
 use super::source::{Filter, PromptSource};
 use super::tokenizer::Tokenizer;
@@ -30,8 +31,8 @@ pub(super) struct Candidate {
     pub(super) ignore_eos: Option<bool>,
     pub(super) expected_tokens: Option<(u32, u32)>,
     pub(super) conversation: Option<Conversation>,
-    /// Images beside the text, as they are named.
-    pub(super) images: Vec<String>,
+    /// Images beside what is said.
+    pub(super) images: Vec<Named>,
 }
 
 /// Why a row offers nothing.

@@ -1,6 +1,6 @@
 //! A loaded prompt set.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -254,7 +254,10 @@ impl Workload {
     /// Whether images are shown with any of its prompts.
     pub fn shows_images(&self) -> bool {
         match &self.prompts {
-            Prompts::Listed(listed) => listed.all.iter().any(|entry| entry.prompt.images.is_some()),
+            Prompts::Listed(listed) => listed.all.iter().any(|entry| {
+                let mut turns = entry.prompt.conversation.iter().flat_map(|all| &all.turns);
+                entry.prompt.images.is_some() || turns.any(|turn| turn.images.is_some())
+            }),
             Prompts::Synthetic(_) | Prompts::Trace(_) => false,
         }
     }
@@ -510,11 +513,12 @@ fn entries(chosen: Vec<Chosen>, folder: &Path) -> Result<Vec<Entry>, WorkloadErr
         .into_iter()
         .map(|Chosen { row, candidate, .. }| {
             let id = ids.remove(&row).unwrap_or_default();
-            let urls = candidate
-                .images
-                .iter()
-                .map(|named| images::url_of(named, folder))
-                .collect::<Result<Vec<String>, WorkloadError>>()?;
+            let mut shown: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+            for named in &candidate.images {
+                let url = images::url_of(&named.image, folder)?;
+                shown.entry(named.turn).or_default().push(url);
+            }
+            let in_turn = |turn| images::parts_of(shown.get(&turn)?);
             Ok(Entry {
                 row,
                 prompt: Prompt {
@@ -523,8 +527,10 @@ fn entries(chosen: Vec<Chosen>, folder: &Path) -> Result<Vec<Entry>, WorkloadErr
                     min_tokens: candidate.min_tokens,
                     ignore_eos: candidate.ignore_eos,
                     expected_tokens: candidate.expected_tokens,
-                    conversation: candidate.conversation.map(Arc::new),
-                    ..Prompt::new(id, candidate.text).showing(&urls)
+                    conversation: candidate
+                        .conversation
+                        .map(|conversation| Arc::new(conversation.showing(in_turn))),
+                    ..Prompt::new(id, candidate.text).showing(in_turn(0))
                 },
             })
         })
@@ -573,6 +579,11 @@ fn digest_of(entries: &[&Entry]) -> String {
                 .collect();
             let whole = serde_json::json!([conversation.system.as_deref(), turns]);
             hasher.update(whole.to_string().as_bytes());
+            for (number, turn) in conversation.turns.iter().enumerate().skip(1) {
+                if let Some(images) = &turn.images {
+                    hasher.update(format!("\n{number}{images}").as_bytes());
+                }
+            }
         }
         if let Some(images) = &prompt.images {
             hasher.update(images.as_bytes());

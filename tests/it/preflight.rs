@@ -99,10 +99,12 @@ fn programs_read_what_is_missing_as_diagnostics() {
     let desk = Desk::new();
     let engine = format!("{{ kind: vllm, url: \"{}\" }}", nobody());
     desk.write("trial.yaml", &scenario(&engine, TEN, ""));
-    let ended = desk
-        .tool(&["check", "trial.yaml", "--live", "--format", "json"])
-        .with_code(2);
-    let list: Value = serde_json::from_str(&ended.out).unwrap();
+    let as_told = |format| {
+        desk.tool(&["check", "trial.yaml", "--live", "--format", format])
+            .with_code(2)
+            .out
+    };
+    let list: Value = serde_json::from_str(&as_told("json")).unwrap();
     let errors: Vec<&Value> = list
         .as_array()
         .unwrap()
@@ -117,6 +119,26 @@ fn programs_read_what_is_missing_as_diagnostics() {
             .starts_with("backend engine: "),
         "{list:#}"
     );
+    // At the backend in the file, and with what to do about it.
+    let place = &errors[0]["at"];
+    let line = std::fs::read_to_string(desk.path("trial.yaml")).unwrap();
+    let line = line
+        .lines()
+        .nth(place["line"].as_u64().unwrap() as usize - 1);
+    assert!(line.unwrap().contains("engine: { kind: vllm"), "{line:?}");
+    assert!(errors[0]["help"][0].as_str().unwrap().contains("start it"));
+
+    let log: Value = serde_json::from_str(&as_told("sarif")).unwrap();
+    let results = log["runs"][0]["results"].as_array().unwrap();
+    let result = results.iter().find(|one| one["level"] == "error").unwrap();
+    assert_eq!(result["ruleId"], "live");
+    let region = &result["locations"][0]["physicalLocation"]["region"];
+    assert_eq!(region["startLine"], place["line"], "{result:#}");
+
+    let annotations = as_told("github");
+    let told = format!("::error file=trial.yaml,line={}", place["line"]);
+    assert!(annotations.contains(&told), "{annotations}");
+    assert!(annotations.contains("help: start it"), "{annotations}");
 }
 
 // ---- GPUs alone --------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::body::BodyTemplate;
-use crate::workload::{Prompt, Role};
+use crate::workload::{Prompt, Role, content};
 
 /// Something that was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Message {
     pub role: Role,
     /// What.
     pub text: std::sync::Arc<str>,
+    /// What is shown with it: parts of a message that hold images, each behind a comma.
+    pub images: Option<std::sync::Arc<str>>,
 }
 
 /// How a language writes a list of messages.
@@ -27,37 +29,33 @@ impl BodyTemplate {
     /// The body for a turn of a conversation, in a language that takes messages; `None` in one that takes a text.
     pub fn fill_messages(&self, prompt: &Prompt, messages: &[Message]) -> Option<Bytes> {
         let (before, system) = self.listing.as_ref()?;
-        let mut content = String::with_capacity(64);
+        let mut told = String::with_capacity(64);
         let mut listed = String::new();
         for message in messages {
             match (system, message.role) {
                 (Some(field), Role::System) => {
-                    content.push_str(&format!("{field}:{},", json(&message.text)));
+                    told.push_str(&format!("{field}:{},", content(&message.text, None)));
                 }
                 (_, role) => {
                     let comma = if listed.is_empty() { "" } else { "," };
                     listed.push_str(&format!(
                         r#"{comma}{{"role":"{}","content":{}}}"#,
                         role.name(),
-                        json(&message.text)
+                        content(&message.text, message.images.as_deref())
                     ));
                 }
             }
         }
         // The field of its own stands right behind the first brace.
         let (brace, rest) = before.split_at(1);
-        let before = format!("{brace}{content}{rest}");
+        let before = format!("{brace}{told}{rest}");
         Some(self.written(&before, &listed, "]", prompt))
     }
 
     /// The body for a text that a chat template has made of a conversation.
     pub fn fill_text(&self, prompt: &Prompt, text: &str) -> Bytes {
-        self.written(&self.before, &json(text), self.close, prompt)
+        self.written(&self.before, &content(text, None), self.close, prompt)
     }
-}
-
-fn json(text: &str) -> String {
-    serde_json::to_string(text).expect("a string is always JSON")
 }
 
 #[cfg(test)]
@@ -75,6 +73,7 @@ mod tests {
         let said = |role, text: &str| Message {
             role,
             text: text.into(),
+            images: None,
         };
         let messages = [
             said(Role::System, "Be \"short\"."),
