@@ -129,6 +129,7 @@ fn observations(requests: u64) -> Observations {
                 measured: true,
                 prompt: prompt.clone(),
                 category: Some(categories[(index % 8) as usize].clone()),
+                adapter: None,
                 turn: 1,
                 home: 0,
                 user: None,

@@ -133,6 +133,7 @@ fn stages(report: &Report) -> BTreeMap<(String, String), BaselineStage> {
                     kind: engine.map_or(String::new(), |engine| engine.kind.clone()),
                     version: engine.and_then(|engine| engine.version.clone()),
                     simulated: engine.is_some_and(|engine| engine.simulated),
+                    offline: engine.is_some_and(|engine| engine.api == "offline"),
                     values: values.collect(),
                 },
             );

@@ -16,9 +16,7 @@ use super::lane::{Ended, Inbox, Job, LaneHandle, Opening};
 use super::pacer::{Pace, Pacer, PromptOrdinal, SendOrder, SessionId, SharedPace};
 use super::session::Sessions;
 use crate::clock::Clock;
-use crate::engine::{
-    BodyTemplate, HttpTarget, Lane, LaneFacts, Message, PreparedRequest, Pulse, Reactor,
-};
+use crate::engine::{BodyTemplate, HttpTarget, Lane, LaneFacts, Message, Pulse, Reactor};
 use crate::observation::{Outcome, RequestRecord, StageTimes, request_id};
 use crate::plan::{Cell, CellRun, Schedule};
 use crate::threads::cpu_time;
@@ -262,7 +260,7 @@ struct Worker<'a> {
     told: usize,
     told_at: Moment,
     /// The body of the next request, made while there was nothing else to do.
-    ahead: Option<(SendOrder, Prompt, PreparedRequest)>,
+    ahead: Option<Job>,
     /// The conversations that it holds, where requests are turns of them.
     sessions: Option<Sessions>,
 }
@@ -441,16 +439,13 @@ impl Worker<'_> {
     }
 
     fn send(&mut self, order: SendOrder) {
-        let (prompt, request) = match self.ahead.take() {
-            Some((ahead, prompt, request))
-                if ahead.prompt == order.prompt
-                    && ahead.turn == order.turn
-                    && ahead.index == order.index
-                    && ahead.stage == order.stage =>
-            {
-                (prompt, request)
-            }
-            _ => self.prepare(&order),
+        let is_it = |ahead: &SendOrder| {
+            (ahead.prompt, ahead.turn, ahead.index, ahead.stage)
+                == (order.prompt, order.turn, order.index, order.stage)
+        };
+        let job = match self.ahead.take() {
+            Some(ahead) if is_it(&ahead.order) => Job { order, ..ahead },
+            _ => self.prepare(order),
         };
         let kept = self.sessions.as_mut().and_then(|held| held.sent(&order));
         let lane = match kept.or_else(|| self.idle.pop()) {
@@ -460,11 +455,7 @@ impl Worker<'_> {
                 self.idle.pop().unwrap_or(self.lanes.len() - 1)
             }
         };
-        self.lanes[lane].send(Job {
-            order,
-            prompt,
-            request,
-        });
+        self.lanes[lane].send(job);
         self.in_flight += 1;
         self.request.tally.sent.fetch_add(1, Ordering::Relaxed);
         self.request
@@ -473,7 +464,7 @@ impl Worker<'_> {
             .fetch_max(order.stage as u64, Ordering::Relaxed);
     }
 
-    fn prepare(&mut self, order: &SendOrder) -> (Prompt, PreparedRequest) {
+    fn prepare(&mut self, order: SendOrder) -> Job {
         let prompt = match order.prompt {
             PromptOrdinal::Measured(ordinal) => self.request.cell.workload.prompt(ordinal),
             PromptOrdinal::Warmup(ordinal) => self.request.cell.workload.warmup_prompt(ordinal),
@@ -485,18 +476,23 @@ impl Worker<'_> {
         let template = &self.request.template;
         let body = match (&mut self.sessions, &prompt.conversation) {
             (Some(sessions), Some(conversation)) => {
-                let messages = sessions.messages(order, conversation);
+                let messages = sessions.messages(&order, conversation);
                 turn_body(self.request, &prompt, messages)
             }
             _ => template.fill(&prompt),
         };
-        let body = template.for_adapter(body, || self.adapter(order));
+        let (body, adapter) = template.for_adapter(body, || self.adapter(&order));
         let id = request_id(run, order.home, order.index, order.turn);
         let request = self.request.target.prepare(&body, template.stream(), &id);
-        if self.sessions.is_some() {
-            return (prompt, request.keeping_answer());
+        Job {
+            order,
+            prompt,
+            adapter,
+            request: match &self.sessions {
+                Some(_) => request.keeping_answer(),
+                None => request,
+            },
         }
-        (prompt, request)
     }
 
     /// Where the choice of an adapter falls for a request.
@@ -517,8 +513,7 @@ impl Worker<'_> {
         if self.ahead.is_none()
             && let Some(order) = pacer.upcoming()
         {
-            let (prompt, request) = self.prepare(&order);
-            self.ahead = Some((order, prompt, request));
+            self.ahead = Some(self.prepare(order));
         }
     }
 
@@ -589,11 +584,11 @@ impl Worker<'_> {
     }
 
     fn drop_order(&mut self, order: SendOrder) {
-        let (prompt, _) = self.prepare(&order);
+        let job = self.prepare(order);
         self.end_session(order.session(), true);
         self.request.tally.sent.fetch_add(1, Ordering::Relaxed);
         self.request.tally.ended.fetch_add(1, Ordering::Relaxed);
-        self.records.push(dropped(order, &prompt, self.clock.now()));
+        self.records.push(dropped(job, self.clock.now()));
     }
 
     /// Tells the records that have ended since the last time.
@@ -667,6 +662,7 @@ fn record(ended: Ended) -> RequestRecord {
     let Ended {
         order,
         prompt,
+        adapter,
         exchange,
         ..
     } = ended;
@@ -676,6 +672,7 @@ fn record(ended: Ended) -> RequestRecord {
         measured: order.measured,
         prompt: prompt.id,
         category: prompt.category,
+        adapter,
         turn: order.turn,
         home: order.home,
         user: order.user,
@@ -703,13 +700,20 @@ fn record(ended: Ended) -> RequestRecord {
     }
 }
 
-fn dropped(order: SendOrder, prompt: &Prompt, now: Moment) -> RequestRecord {
+fn dropped(job: Job, now: Moment) -> RequestRecord {
+    let Job {
+        order,
+        prompt,
+        adapter,
+        ..
+    } = job;
     RequestRecord {
         index: order.index,
         stage: order.stage,
         measured: order.measured,
-        prompt: prompt.id.clone(),
-        category: prompt.category.clone(),
+        prompt: prompt.id,
+        category: prompt.category,
+        adapter,
         turn: order.turn,
         home: order.home,
         user: order.user,

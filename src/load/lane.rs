@@ -22,6 +22,8 @@ const OPENING: usize = 64;
 pub(super) struct Job {
     pub(super) order: SendOrder,
     pub(super) prompt: Prompt,
+    /// The adapter that it asks for, where requests are spread over several.
+    pub(super) adapter: Option<Arc<str>>,
     pub(super) request: PreparedRequest,
 }
 
@@ -31,6 +33,7 @@ pub(super) struct Ended {
     pub(super) lane: usize,
     pub(super) order: SendOrder,
     pub(super) prompt: Prompt,
+    pub(super) adapter: Option<Arc<str>>,
     pub(super) exchange: Exchange,
 }
 
@@ -129,6 +132,7 @@ impl LaneHandle {
                 let Job {
                     order,
                     prompt,
+                    adapter,
                     request,
                 } = theirs.next().await;
                 // Released when its turn has come: what it waited for the thread is send lag, and no part of its latencies.
@@ -141,6 +145,7 @@ impl LaneHandle {
                     lane: number,
                     order,
                     prompt,
+                    adapter,
                     exchange,
                 });
                 inbox.wake.notify_one();

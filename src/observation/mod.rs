@@ -223,6 +223,8 @@ pub struct RequestRecord {
     pub prompt: Arc<str>,
     /// Category of its prompt.
     pub category: Option<Arc<str>>,
+    /// The LoRA adapter that it asks for, where requests are spread over several.
+    pub adapter: Option<Arc<str>>,
     /// Turn of a conversation, from 1; 1 for single prompts.
     pub turn: u32,
     /// Index of the stage in which its conversation began, where `index` counts; `stage` for single prompts.

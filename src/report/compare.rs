@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{Cell, Report, Stage};
 use super::told::{Told, error_guard_failed, higher_is_better, is_simulated, sent_alike, tripped};
+use super::wording;
 use crate::verdict::statistics::student_quantile;
 
 /// The name and version of the format, the first key of the file.
@@ -73,6 +74,9 @@ pub struct Row {
     pub side: usize,
     /// The cell of the first.
     pub cell: String,
+    /// How its engine is asked: `http`, or `offline` of one without a server.
+    #[serde(default)]
+    pub interface: String,
     /// The stage.
     pub stage: String,
     /// `ttft.p95`, `output_tps` …; empty when the whole stage cannot be compared.
@@ -192,6 +196,7 @@ fn rows_of(side: usize, base: &Report, other: &Report) -> Vec<Unjudged> {
                 row: Row {
                     side,
                     cell: cell.id.clone(),
+                    interface: wording::interface_of(base, &cell.backend).to_owned(),
                     stage: stage.name.clone(),
                     statistic: String::new(),
                     unit: String::new(),
@@ -250,6 +255,15 @@ fn alike<'a>(
     }
     if is_simulated(base, cell) != is_simulated(other, there) {
         return Err("one is simulated, the other measured".to_owned());
+    }
+    let interfaces = [(base, cell), (other, there)]
+        .map(|(report, cell)| wording::interface_of(report, &cell.backend));
+    if interfaces[0] != interfaces[1] {
+        return Err(
+            "one engine is asked over HTTP, the other has no server: measure them in one scenario, with \
+             `allow_mixed_interface: true`"
+                .to_owned(),
+        );
     }
     if base.smoke || other.smoke {
         return Err(
@@ -337,6 +351,7 @@ fn statistics(
         let mut row = Row {
             side,
             cell: cell.id.clone(),
+            interface: wording::interface_of(base, &cell.backend).to_owned(),
             stage: stage.name.clone(),
             statistic: (*statistic).to_owned(),
             unit: one.unit.clone(),

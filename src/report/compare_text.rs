@@ -209,11 +209,13 @@ fn line(comparison: &Comparison, row: &Row) -> [String; 8] {
         (None, Some(difference), _) => (in_unit(difference, &row.unit), "–".to_owned()),
         (None, None, _) => ("–".to_owned(), "–".to_owned()),
     };
-    let cell = if comparison.sides.len() > 2 {
-        format!("{} ({})", row.cell, comparison.sides[row.side].label)
-    } else {
-        row.cell.clone()
-    };
+    let mut cell = row.cell.clone();
+    if row.interface == "offline" {
+        cell.push_str(" (offline)");
+    }
+    if comparison.sides.len() > 2 {
+        cell.push_str(&format!(" ({})", comparison.sides[row.side].label));
+    }
     let finding = match &row.reason {
         Some(reason) => format!("{}: {reason}", row.finding.name()),
         None => row.finding.name().to_owned(),

@@ -1,9 +1,9 @@
 //! `requests.csv` and `summary.csv`.
 
 use super::model::{Metric, RequestRow, StageNumbers};
-use super::{Report, View};
+use super::{Report, View, wording};
 
-const REQUESTS: [&str; 19] = [
+const REQUESTS: [&str; 21] = [
     "cell",
     "repeat",
     "stage",
@@ -23,10 +23,20 @@ const REQUESTS: [&str; 19] = [
     "token_source",
     "category",
     "reused",
+    "adapter",
+    "interface",
 ];
 
-const SUMMARY: [&str; 8] = [
-    "cell", "repeat", "stage", "metric", "stat", "value", "unit", "n",
+const SUMMARY: [&str; 9] = [
+    "cell",
+    "repeat",
+    "stage",
+    "metric",
+    "stat",
+    "value",
+    "unit",
+    "n",
+    "interface",
 ];
 
 /// `requests.csv`: one row a request, written as it comes so that no run is too long for it.
@@ -89,6 +99,8 @@ impl<W: std::io::Write> Fields<W> {
         self.field(&row.token_source)?;
         self.optional(row.category.as_ref())?;
         self.field(row.reused)?;
+        self.optional(row.adapter.as_ref())?;
+        self.field(&row.interface)?;
         Ok(self.writer.write_record(None::<&[u8]>)?)
     }
 }
@@ -97,29 +109,34 @@ impl<W: std::io::Write> Fields<W> {
 pub fn summary(report: &Report, _view: &View) -> String {
     let mut rows = vec![SUMMARY.map(str::to_owned)];
     for cell in &report.cells {
+        let interface = wording::interface_of(report, &cell.backend);
         for stage in &cell.stages {
             if stage.repeats.is_empty() {
                 let repeat = cell.runs.first().map_or(0, |run| run.repeat);
                 if let Some(numbers) = &stage.numbers {
                     stage_rows(
                         &mut rows,
-                        [&cell.id, &repeat.to_string(), &stage.name],
+                        [&cell.id, &repeat.to_string(), &stage.name, interface],
                         numbers,
                     );
                 }
             }
             for repeat in &stage.repeats {
                 let number = repeat.repeat.to_string();
-                stage_rows(&mut rows, [&cell.id, &number, &stage.name], &repeat.numbers);
+                stage_rows(
+                    &mut rows,
+                    [&cell.id, &number, &stage.name, interface],
+                    &repeat.numbers,
+                );
             }
         }
     }
     text(&rows)
 }
 
-fn stage_rows(rows: &mut Vec<[String; 8]>, place: [&str; 3], numbers: &StageNumbers) {
+fn stage_rows(rows: &mut Vec<[String; 9]>, place: [&str; 4], numbers: &StageNumbers) {
     let mut add = |metric: &str, stat: &str, value: String, unit: &str, n: u64| {
-        let [cell, repeat, stage] = place;
+        let [cell, repeat, stage, interface] = place;
         rows.push(
             [
                 cell,
@@ -130,6 +147,7 @@ fn stage_rows(rows: &mut Vec<[String; 8]>, place: [&str; 3], numbers: &StageNumb
                 &value,
                 unit,
                 &n.to_string(),
+                interface,
             ]
             .map(str::to_owned),
         );
@@ -161,7 +179,7 @@ fn stage_rows(rows: &mut Vec<[String; 8]>, place: [&str; 3], numbers: &StageNumb
     }
 }
 
-fn text(rows: &[[String; 8]]) -> String {
+fn text(rows: &[[String; 9]]) -> String {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.write_record(row).expect("memory takes every row");

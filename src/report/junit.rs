@@ -70,6 +70,7 @@ fn cell_suite(report: &Report, cell: &Cell, view: &View, started: OffsetDateTime
         cases.push(run_case(cell, &class));
     }
     let name = cell.id.split('/').collect::<Vec<_>>().join(" · ");
+    let name = wording::marked(report, &name, &cell.backend);
     let began = cell.runs.iter().find_map(|run| run.wall_anchor);
     let began = began.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds as i64).ok());
     suite(&name, report, cases, began.unwrap_or(started))
@@ -134,7 +135,7 @@ fn cases(report: &Report, verdicts: &[&Verdict], class: &str, view: &View) -> Ve
             let mut name = verdict.name.clone();
             // GitLab shows only the first of two cases with one name.
             if shared(&name) && !verdict.cells.is_empty() {
-                name = format!("{name} {}", verdict.cells.join(" + "));
+                name = format!("{name} {}", wording::marked_ids(report, verdict, " + "));
             }
             let stem = name.clone();
             let mut number = 2;

@@ -740,6 +740,8 @@ struct RequestLine {
     prompt: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     category: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    adapter: Option<Arc<str>>,
     turn: u32,
     /// The stage in which its conversation began, where that is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -835,6 +837,7 @@ impl RequestLine {
             measured: record.measured,
             prompt: record.prompt.clone(),
             category: record.category.clone(),
+            adapter: record.adapter.clone(),
             turn: record.turn,
             home: (record.home != record.stage).then_some(record.home),
             user: record.user,
@@ -873,6 +876,7 @@ impl RequestLine {
             measured: self.measured,
             prompt: self.prompt,
             category: self.category,
+            adapter: self.adapter,
             turn: self.turn,
             home: self.home.unwrap_or(self.stage),
             user: self.user,

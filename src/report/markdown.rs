@@ -140,7 +140,7 @@ fn verdicts(report: &Report) -> Option<String> {
                 ""
             },
             cell(&verdict.name),
-            cell(&verdict.cells.join(", ")),
+            cell(&wording::marked_ids(report, verdict, ", ")),
             cell(&verdict.message),
             cell(&place)
         )

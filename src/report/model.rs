@@ -725,6 +725,12 @@ pub struct RequestRow {
     pub category: Option<String>,
     /// Whether the connection had served a request before.
     pub reused: bool,
+    /// The LoRA adapter that it asks for, where requests are spread over several.
+    #[serde(default)]
+    pub adapter: Option<String>,
+    /// How its engine is asked: `http`, or `offline` of one without a server.
+    #[serde(default)]
+    pub interface: String,
     /// What only `requests.ndjson` has.
     #[serde(flatten)]
     pub more: RequestDetails,

@@ -257,6 +257,7 @@ fn record(stage: usize, row: RequestRow) -> RequestRecord {
         measured: more.measured,
         prompt: more.prompt.into(),
         category: row.category.map(Into::into),
+        adapter: row.adapter.map(Into::into),
         turn: more.turn,
         home: stage,
         user: more.user,

@@ -50,6 +50,8 @@ const SCHEMA: &str = "message request {
   required int32 output_events;
   required int64 bytes;
   required boolean reused;
+  optional binary adapter (UTF8);
+  required binary interface (UTF8);
 }";
 
 /// Writes a table of requests, a row group in memory at a time.
@@ -118,7 +120,9 @@ fn write_group<W: Write + Send>(
     table.text(|row| &row.token_source)?;
     table.all::<Int32Type>(|row| row.more.output_events as i32)?;
     table.all::<Int64Type>(|row| row.more.bytes as i64)?;
-    table.all::<BoolType>(|row| row.reused)
+    table.all::<BoolType>(|row| row.reused)?;
+    table.some_text(|row| row.adapter.as_deref())?;
+    table.text(|row| &row.interface)
 }
 
 /// A row group that is written column by column.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::model::{RequestDetails, RequestRow};
+use super::wording;
 use crate::observation::{Observations, Outcome, RequestRecord, request_id};
 use crate::plan::{CellRun, Plan, StartClock};
 use crate::units::Moment;
@@ -12,7 +13,15 @@ use crate::verdict::measure;
 /// The names that rows need: cells and their stages.
 #[derive(Clone, Debug)]
 pub struct Names {
-    cells: Vec<(String, Vec<Named>)>,
+    cells: Vec<NamedCell>,
+}
+
+/// A cell.
+#[derive(Clone, Debug)]
+struct NamedCell {
+    id: String,
+    interface: &'static str,
+    stages: Vec<Named>,
 }
 
 /// A stage's name, and whether it is measured.
@@ -38,27 +47,32 @@ impl Names {
             cells: plan
                 .cells
                 .iter()
-                .map(|cell| (cell.id.clone(), stages(cell)))
+                .map(|cell| NamedCell {
+                    id: cell.id.clone(),
+                    interface: wording::interface(cell.backend.api.name()),
+                    stages: stages(cell),
+                })
                 .collect(),
         }
     }
 
     fn cell(&self, cell: usize) -> &str {
-        self.cells.get(cell).map_or("", |(id, _)| id)
+        self.cells.get(cell).map_or("", |cell| &cell.id)
+    }
+
+    fn interface(&self, cell: usize) -> &str {
+        self.cells.get(cell).map_or("", |cell| cell.interface)
     }
 
     fn is_measured(&self, cell: usize, stage: usize) -> bool {
-        let stage = self
-            .cells
-            .get(cell)
-            .and_then(|(_, stages)| stages.get(stage));
+        let stage = self.cells.get(cell).and_then(|cell| cell.stages.get(stage));
         stage.is_some_and(|stage| stage.measured)
     }
 
     fn stage(&self, cell: usize, stage: usize) -> &str {
         self.cells
             .get(cell)
-            .and_then(|(_, stages)| stages.get(stage))
+            .and_then(|cell| cell.stages.get(stage))
             .map_or("", |stage| stage.name.as_str())
     }
 }
@@ -111,6 +125,8 @@ pub fn row(names: &Names, run: CellRun, record: &RequestRecord, events: Events) 
         token_source: record.tokens.source.name().to_owned(),
         category: text(&record.category),
         reused: record.reused,
+        adapter: text(&record.adapter),
+        interface: names.interface(run.cell).to_owned(),
         more: details(run, record, events),
     }
 }

@@ -18,7 +18,7 @@ pub fn render(report: &Report, _view: &View) -> String {
         text.push_str(&format!("# {labels}\n"));
     }
     for (number, verdict) in (1..).zip(&report.verdicts) {
-        text.push_str(&point(number, verdict));
+        text.push_str(&point(report, number, verdict));
     }
     if report.status == super::model::Status::Interrupted {
         text.push_str("Bail out! interrupted\n");
@@ -26,7 +26,7 @@ pub fn render(report: &Report, _view: &View) -> String {
     text
 }
 
-fn point(number: usize, verdict: &Verdict) -> String {
+fn point(report: &Report, number: usize, verdict: &Verdict) -> String {
     let ok = matches!(verdict.status, VerdictStatus::Pass | VerdictStatus::Skipped);
     let directive = match verdict.status {
         VerdictStatus::Skipped => {
@@ -41,7 +41,7 @@ fn point(number: usize, verdict: &Verdict) -> String {
         }
         _ => String::new(),
     };
-    let cells = verdict.cells.join(", ");
+    let cells = wording::marked_ids(report, verdict, ", ");
     let mut text = format!(
         "{} {number} - {}{directive}\n",
         if ok { "ok" } else { "not ok" },

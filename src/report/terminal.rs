@@ -286,7 +286,10 @@ fn notes(report: &Report, view: &View) -> String {
         for run in &cell.runs {
             if run.status != CellStatus::Complete {
                 let reason = run.reason.as_deref().unwrap_or("ended early");
-                lines.push(format!("! {}: {reason}", cell.id));
+                lines.push(format!(
+                    "! {}: {reason}",
+                    wording::marked_id(report, &cell.id)
+                ));
             }
             // Prompts that repeat are told of all stages in one line below.
             let seen = run.events.iter().filter(|one| one.kind != "prompts_reused");
@@ -390,7 +393,7 @@ fn slo_table(report: &Report, shown: Vec<Asked>, view: &View) -> String {
             .iter()
             .all(|verdict| verdict.cell.is_some() && verdict.scope.is_empty())
     });
-    let parts = [grid(report, &simple, view), list(&other, view)];
+    let parts = [grid(report, &simple, view), list(report, &other, view)];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("\n")
 }
@@ -409,7 +412,7 @@ fn grid(report: &Report, shown: &[Asked], view: &View) -> String {
         .into_iter()
         .map(|grid| grid(report, shown))
         .find(fits)
-        .unwrap_or_else(|| list(shown, view))
+        .unwrap_or_else(|| list(report, shown, view))
 }
 
 fn cells_abreast(report: &Report, shown: &[Asked]) -> String {
@@ -494,7 +497,7 @@ fn seen_in(one: &Asked, cell: &str) -> String {
 }
 
 /// One line for each verdict that passes or was not asked; the others follow in full under the status.
-fn list(shown: &[Asked], view: &View) -> String {
+fn list(report: &Report, shown: &[Asked], view: &View) -> String {
     let lines: Vec<String> = shown
         .iter()
         .flat_map(|one| &one.verdicts)
@@ -505,7 +508,7 @@ fn list(shown: &[Asked], view: &View) -> String {
                 wording::mark(verdict.status),
                 verdict.status.name(),
                 verdict.name,
-                verdict.cells.join(" · "),
+                wording::marked_ids(report, verdict, " · "),
                 verdict.message
             );
             wrapped(&line, view.width, "", "    ")
@@ -635,7 +638,7 @@ fn told(report: &Report, entry: &Entry, view: &View) -> String {
     let mut lines = Vec::new();
     let indented = |text: &str| wrapped(text, view.width, "      ", "        ");
     if let [only] = entry.verdicts[..] {
-        let cells = only.cells.join(" · ");
+        let cells = wording::marked_ids(report, only, " · ");
         let head = format!("{mark} {status}{warning}  {}  {cells}", only.name);
         lines.push(wrapped(&head, view.width, "  ", "      "));
         lines.push(indented(&only.message));

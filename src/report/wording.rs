@@ -179,11 +179,7 @@ pub(super) fn short_ids(report: &Report) -> Vec<String> {
                 let said: Vec<&str> = differing.iter().map(|part| part(cell)).collect();
                 said.join("/")
             };
-            if is_offline(report, cell) {
-                format!("{name} (offline)")
-            } else {
-                name
-            }
+            marked(report, &name, &cell.backend)
         })
         .collect()
 }
@@ -207,10 +203,43 @@ pub(super) fn external(report: &Report) -> Vec<String> {
     report.external.iter().map(line).collect()
 }
 
-/// Whether the engine of a cell has no server: its numbers do not mean the same as those of one that has.
-fn is_offline(report: &Report, cell: &Cell) -> bool {
+/// How an engine is asked that speaks this API: `http`, or `offline` of one without a server.
+pub(super) fn interface(api: &str) -> &'static str {
+    match api {
+        "offline" => "offline",
+        _ => "http",
+    }
+}
+
+/// How the engine of a backend is asked.
+pub(super) fn interface_of(report: &Report, backend: &str) -> &'static str {
     let mut engines = report.environment.engines.iter();
-    engines.any(|engine| engine.backend == cell.backend && engine.api == "offline")
+    let engine = engines.find(|engine| engine.backend == backend);
+    interface(engine.map_or("", |engine| &engine.api))
+}
+
+/// What is said of a backend, with a mark where it has no server: its numbers do not mean the same as those of one that has.
+pub(super) fn marked(report: &Report, name: &str, backend: &str) -> String {
+    match interface_of(report, backend) {
+        "offline" => format!("{name} (offline)"),
+        _ => name.to_owned(),
+    }
+}
+
+/// The id of a cell, marked.
+pub(super) fn marked_id(report: &Report, id: &str) -> String {
+    let cell = report.cells.iter().find(|cell| cell.id == id);
+    cell.map_or_else(|| id.to_owned(), |cell| marked(report, id, &cell.backend))
+}
+
+/// The ids of a verdict's cells, each marked.
+pub(super) fn marked_ids(report: &Report, verdict: &Verdict, between: &str) -> String {
+    let ids: Vec<String> = verdict
+        .cells
+        .iter()
+        .map(|id| marked_id(report, id))
+        .collect();
+    ids.join(between)
 }
 
 /// What was not alike between backends that stand side by side, each difference once:

@@ -178,7 +178,8 @@ fn first_request(
     let segment = cell.segments.iter().position(holds)?;
     let ordinal = cell.stages[at].prompt_offset + u64::from(repeat) * cell.prompts_per_repeat;
     let body = template.fill(&cell.workload.prompt(ordinal));
-    let body = template.for_adapter(body, || cell.adapter_draw(seed, segment, repeat, (at, 0)));
+    let (body, _) =
+        template.for_adapter(body, || cell.adapter_draw(seed, segment, repeat, (at, 0)));
     Some(SentRequest {
         path: dialect.path(template.stream()).to_owned(),
         body: String::from_utf8_lossy(&body).into_owned(),

@@ -131,6 +131,7 @@ fn hanging(progress: Progress) -> RequestRecord {
         measured: true,
         prompt: "".into(),
         category: None,
+        adapter: None,
         turn: 1,
         home: 0,
         user: None,

@@ -6,7 +6,7 @@ use super::State;
 use super::measure::no_data;
 use crate::assertion::{Aggregate, Assertion, Measure, Unit};
 use crate::observation::Observations;
-use crate::plan::{Absence, Cell, Fingerprint, SloInstance, StartClock};
+use crate::plan::{Absence, Api, Cell, Fingerprint, SloInstance, StartClock};
 
 /// An earlier report, and what to do where it does not help.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct BaselineStage {
     pub version: Option<String>,
     /// It came from the embedded simulator.
     pub simulated: bool,
+    /// Its engine had no server.
+    pub offline: bool,
     /// Statistics in canonical units by their paths: `ttft.p95`, `output_tps.value`.
     pub values: BTreeMap<String, f64>,
 }
@@ -107,6 +109,10 @@ impl Baseline {
         let engine = seen.map(|seen| &seen.engine);
         if engine.is_some_and(|engine| engine.simulated != of.simulated) {
             return Some("one is simulated, the other measured".to_owned());
+        }
+        let offline = cell.backend.api == Api::Offline;
+        if offline != of.offline {
+            return Some("one engine is asked over HTTP, the other has no server".to_owned());
         }
         let differ = |what: &str, then: &str, now: &str| {
             (then != now).then(|| format!("{what} differs ({then}, now {now})"))

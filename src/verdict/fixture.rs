@@ -29,6 +29,7 @@ pub(super) fn answered(index: u64, intended_ms: u64, latency_ms: u64) -> Request
         measured: true,
         prompt: "p".into(),
         category: None,
+        adapter: None,
         turn: 1,
         home: 0,
         user: None,

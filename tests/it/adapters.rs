@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 
+use scenario::report::model::RequestRow;
 use serde_json::Value;
 
 use crate::tool::{CALM, Desk, Mock};
@@ -88,7 +89,7 @@ fn requests_are_spread_over_the_adapters_by_weight_and_alike_for_every_backend()
     let text = scenario(&format!(
         "one: {{ kind: openai, url: \"{one}\" }}, other: {{ kind: openai, url: \"{other}\" }}"
     ));
-    Desk::new().run(&text, &[]).with_code(0);
+    let ended = Desk::new().run(&text, &[]).with_code(0);
     let (first, second) = (asked(&from_one), asked(&from_other));
     assert_eq!(first.len(), 60);
     assert_eq!(first, second);
@@ -99,6 +100,14 @@ fn requests_are_spread_over_the_adapters_by_weight_and_alike_for_every_backend()
     // A quarter of 60, as the seed has it.
     assert_eq!(shares.keys().copied().collect::<Vec<_>>(), ["chat", "sql"]);
     assert!((8..=22).contains(&shares["sql"]), "{shares:?}");
+    // Each request says which one it asked for, in every file of requests.
+    let told = ended.requests().rows;
+    let said = |row: &RequestRow| row.adapter.clone().unwrap_or_default();
+    let sql = told.iter().filter(|row| said(row) == "sql").count();
+    assert_eq!((told.len(), sql), (120, 2 * shares["sql"]));
+    let csv = ended.text("requests.csv");
+    let rows = csv.lines().filter(|line| line.ends_with(",sql,http"));
+    assert_eq!(rows.count(), 2 * shares["sql"]);
 }
 
 #[test]

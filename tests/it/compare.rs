@@ -202,6 +202,7 @@ fn record(id: RequestId, sent: Moment, events: &[OutputEvent]) -> RequestRecord 
         measured: true,
         prompt: "p".into(),
         category: None,
+        adapter: None,
         turn: 1,
         home: 0,
         user: None,

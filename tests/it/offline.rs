@@ -162,6 +162,79 @@ fn engines_with_and_without_a_server_are_compared_only_where_that_is_meant() {
             "{told}"
         );
     }
+    let junit = ended.text("junit.xml");
+    assert!(
+        junit.contains("name=\"inside · m · chat · l (offline)\""),
+        "{junit}"
+    );
+    assert!(junit.contains("name=\"outside · m · chat · l\""), "{junit}");
+    for (file, heading) in [
+        ("summary.csv", "interface"),
+        ("requests.csv", "interface"),
+        ("performance_rankings.csv", "Interface"),
+    ] {
+        let csv = ended.text(file);
+        let mut lines = csv.lines();
+        assert!(lines.next().unwrap().ends_with(heading), "{file}: {csv}");
+        for line in lines {
+            let interface = if line.starts_with("inside") {
+                ",offline"
+            } else {
+                ",http"
+            };
+            assert!(line.ends_with(interface), "{file}: {line}");
+        }
+    }
+    assert!(
+        ended
+            .text("report.txt")
+            .contains("inside (offline): Success"),
+        "{}",
+        ended.text("report.txt")
+    );
+    let page = ended.text("report.html");
+    for told in [
+        "<th scope=\"row\">inside (offline)</th>",
+        "inside <span class=\"label\">offline</span>",
+    ] {
+        assert!(page.contains(told), "{told}");
+    }
+}
+
+/// A saved run of one backend, on an engine with or without a server.
+fn saved(desk: &Desk, name: &str, backend: &str) {
+    let text = scenario(backend, TEN, "").replace("requests: 10", "requests: 40");
+    desk.write(&format!("{name}.yaml"), &text);
+    let file = format!("{name}.yaml");
+    desk.tool(&["run", &file, "--out", name, "--progress", "none"])
+        .with_code(0);
+}
+
+#[test]
+fn runs_with_and_without_a_server_are_not_compared_afterwards() {
+    let desk = Desk::new();
+    desk.write("adapter.py", &printed());
+    let (url, _heard) = crate::adapters::told();
+    saved(&desk, "inside", OWN);
+    saved(&desk, "again", OWN);
+    let outside = format!("{{ url: \"{url}\" }}");
+    saved(&desk, "outside", &outside);
+    let mixed = desk.tool(&["compare", "inside", "outside"]).with_code(3);
+    assert!(
+        mixed
+            .out
+            .contains("not comparable: one engine is asked over HTTP, the other has no server"),
+        "{}",
+        mixed.out
+    );
+    let alike = desk
+        .tool(&["compare", "inside", "again", "-v"])
+        .with_code(0);
+    assert!(
+        alike.out.contains("engine/m/chat/l (offline)"),
+        "{}",
+        alike.out
+    );
 }
 
 #[test]

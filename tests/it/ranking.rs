@@ -164,6 +164,32 @@ fn each_question_has_its_own_winner_with_the_numbers_that_it_stands_on() {
 }
 
 #[test]
+fn a_backend_without_a_server_is_marked_wherever_it_is_named() {
+    let mut report = report(&[("slow", SLOW), ("fast", FAST)], 0.01, 7);
+    let mut engine = report.environment.engines[0].clone();
+    engine.backend = "fast".to_owned();
+    engine.api = "offline".to_owned();
+    engine.simulated = false;
+    report.environment.engines = vec![engine];
+    report.ranking = rank(&report, &default_weights());
+    let view = scenario::report::View::default();
+    for told in [text::text(&report, &view), text::markdown(&report, &view)] {
+        // However its lines are broken.
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            told.matches("fast").count(),
+            told.matches("fast (offline)").count(),
+            "{told}"
+        );
+        assert!(told.contains("fast (offline) with"), "{told}");
+        assert!(!told.contains("slow (offline)"), "{told}");
+    }
+    let table = text::csv(&report, &view);
+    let own = table.lines().find(|line| line.starts_with("fast,"));
+    assert!(own.unwrap().ends_with(",offline"), "{table}");
+}
+
+#[test]
 fn a_score_is_the_weighted_geometric_mean_of_shares_of_the_best() {
     let one: &[Level] = &[(8, 100.0, 100.0, 1.0)];
     let half: &[Level] = &[(8, 50.0, 200.0, 1.0)];
@@ -339,7 +365,7 @@ fn a_run_of_several_backends_writes_its_ranking_and_a_saved_one_again() {
     let rows: Vec<&str> = csv.lines().collect();
     assert_eq!(rows.len(), 4, "{csv}");
     assert!(rows[0].starts_with("Engine,Status,Throughput (tokens/sec),Latency P50 (ms),"));
-    assert!(rows[0].ends_with(",GPU Efficiency Rank,Overall Score,Overall Rank"));
+    assert!(rows[0].ends_with(",GPU Efficiency Rank,Overall Score,Overall Rank,Interface"));
     assert!(rows[3].starts_with("gone,Not Available,,"), "{csv}");
     let summary: Value = serde_json::from_str(&ran.text("benchmark_summary.json")).unwrap();
     assert_eq!(summary["schema"], "scenario.ranking/v1");

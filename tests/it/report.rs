@@ -436,9 +436,9 @@ fn the_conformance_request_as_a_row_of_requests_csv() {
     assert_eq!(
         String::from_utf8(bytes).unwrap(),
         "cell,repeat,stage,index,outcome,status,intended_ms,dispatched_ms,first_token_ms,last_token_ms,finished_ms,\
-         ttft_ms,e2e_ms,tpot_ms,input_tokens,output_tokens,token_source,category,reused\n\
-         vllm/llama8b/code/steady,2,steady,0,ok,200,0,20,120,300,361,100,280,15,11,17,usage,\"short, plain\",true\n\
-         vllm/llama8b/code/steady,2,steady,1,dropped,,5,,,,5,,,,,,unknown,,false\n"
+         ttft_ms,e2e_ms,tpot_ms,input_tokens,output_tokens,token_source,category,reused,adapter,interface\n\
+         vllm/llama8b/code/steady,2,steady,0,ok,200,0,20,120,300,361,100,280,15,11,17,usage,\"short, plain\",true,sql,http\n\
+         vllm/llama8b/code/steady,2,steady,1,dropped,,5,,,,5,,,,,,unknown,,false,sql,http\n"
     );
 }
 
@@ -924,6 +924,7 @@ fn conformance_request() -> RequestRecord {
         measured: true,
         prompt: "greeting".into(),
         category: Some("short, plain".into()),
+        adapter: Some("sql".into()),
         turn: 1,
         home: 1,
         user: None,

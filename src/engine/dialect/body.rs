@@ -1,5 +1,7 @@
 //! Request bodies: what is the same for all requests of a cell is written once, the prompt is copied in.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -104,12 +106,16 @@ impl BodyTemplate {
         }
     }
 
-    /// A body of this template for the adapter that a draw from 0 to 1 falls to; it is drawn only where there are any.
-    pub fn for_adapter(&self, body: Bytes, draw: impl FnOnce() -> f64) -> Bytes {
+    /// A body of this template for the adapter that a draw from 0 to 1 falls to, and its name; it is drawn only where there are any.
+    pub fn for_adapter(
+        &self,
+        body: Bytes,
+        draw: impl FnOnce() -> f64,
+    ) -> (Bytes, Option<Arc<str>>) {
         if self.adapters.are_there() {
             self.adapters.put(body, draw())
         } else {
-            body
+            (body, None)
         }
     }
 

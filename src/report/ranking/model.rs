@@ -35,6 +35,9 @@ pub struct Ranking {
 pub struct Engine {
     /// The backend's id.
     pub backend: String,
+    /// How it is asked: `http`, or `offline` where it has no server.
+    #[serde(default)]
+    pub interface: String,
     /// How its runs ended.
     pub status: EngineStatus,
     /// Why it is not ranked, or what went wrong.

@@ -92,10 +92,12 @@ pub fn rank(report: &Report, weights: &BTreeMap<String, f64>) -> Option<Ranking>
         .map(Asked::intervals)
         .sum::<usize>();
     let tail = (1.0 - CONFIDENCE) / 2.0 / intervals.max(1) as f64;
-    let settle = |asked: &Asked| hold(asked, tail).map(sentences::told);
+    let shown = |backend: &str| wording::marked(report, backend, backend);
+    let settle = |asked: &Asked| Some(sentences::told(hold(asked, tail)?, &shown));
     let [criteria, use_cases, findings] =
         held.map(|asked| asked.iter().filter_map(settle).collect::<Vec<_>>());
-    let overall = settle(&overall).unwrap_or_else(|| sentences::nothing(&overall, &left_out));
+    let overall =
+        settle(&overall).unwrap_or_else(|| sentences::nothing(&overall, &left_out, &shown));
     Some(Ranking {
         confidence: CONFIDENCE,
         intervals,
@@ -591,6 +593,7 @@ fn engine(
     let reason = left_out.iter().find(|one| one.backend == backend);
     Engine {
         backend: backend.to_owned(),
+        interface: wording::interface_of(report, backend).to_owned(),
         status,
         error: match status {
             EngineStatus::Success if ranked => None,

@@ -4,18 +4,21 @@ use super::contest::Asked;
 use super::model::{Contest, Criterion, Estimate, LeftOut, Standing};
 use crate::report::wording;
 
+/// What a backend is called in a sentence.
+type Shown<'a> = &'a dyn Fn(&str) -> String;
+
 /// The contest with its sentence.
-pub(super) fn told(mut contest: Contest) -> Contest {
-    contest.sentence = sentence(&contest);
+pub(super) fn told(mut contest: Contest, shown: Shown<'_>) -> Contest {
+    contest.sentence = sentence(&contest, shown);
     contest
 }
 
 /// A contest in which nobody stands.
-pub(super) fn nothing(asked: &Asked, left_out: &[LeftOut]) -> Contest {
+pub(super) fn nothing(asked: &Asked, left_out: &[LeftOut], shown: Shown<'_>) -> Contest {
     let why = left_out.first().map_or(String::new(), |one| {
         let place = one.place.as_ref();
         let place = place.map_or(String::new(), |place| format!(" at {place}"));
-        format!(": `{}`{place}: {}", one.backend, one.reason)
+        format!(": {}{place}: {}", shown(&one.backend), one.reason)
     });
     Contest {
         id: asked.id.to_owned(),
@@ -33,7 +36,7 @@ pub(super) fn nothing(asked: &Asked, left_out: &[LeftOut]) -> Contest {
     }
 }
 
-fn sentence(contest: &Contest) -> String {
+fn sentence(contest: &Contest, shown: Shown<'_>) -> String {
     let places = match contest.places.as_slice() {
         [only] => format!("at {only}"),
         several => format!("geometric mean of {} places", several.len()),
@@ -43,16 +46,17 @@ fn sentence(contest: &Contest) -> String {
             let gap = contest.gap.zip(contest.gap_interval);
             let gap = gap.map_or(String::new(), |gap| told_gap(contest, gap));
             format!(
-                "{winner} with {}, {gap} {} with {}",
+                "{} with {}, {gap} {} with {}",
+                shown(winner),
                 numbers(contest, first),
-                next.backend,
+                shown(&next.backend),
                 numbers(contest, next)
             )
         }
         (_, standings) => {
             let first = standings.iter().filter(|one| one.rank == 1);
             let said: Vec<String> = first
-                .map(|one| format!("{} {}", one.backend, numbers(contest, one)))
+                .map(|one| format!("{} {}", shown(&one.backend), numbers(contest, one)))
                 .collect();
             format!("not decided, the intervals overlap: {}", said.join(", "))
         }

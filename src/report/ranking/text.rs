@@ -148,7 +148,7 @@ fn sections(report: &Report, ranking: &Ranking) -> Vec<Section> {
     if !ranking.overall.standings.is_empty() {
         sections.push(Section {
             title: "Performance rankings",
-            body: rankings(ranking),
+            body: rankings(report, ranking),
         });
         sections.push(Section {
             title: "Recommendations",
@@ -159,7 +159,7 @@ fn sections(report: &Report, ranking: &Ranking) -> Vec<Section> {
             body: vec![sentences(&ranking.findings)],
         });
     }
-    let left_out = left_out(ranking);
+    let left_out = left_out(report, ranking);
     if !left_out.is_empty() {
         sections.push(Section {
             title: "Not ranked",
@@ -175,7 +175,7 @@ fn details(report: &Report, ranking: &Ranking) -> Vec<Block> {
     let rows = result_rows(report, false);
     let mut blocks = Vec::new();
     for engine in &ranking.engines {
-        blocks.push(Block::Line(told(engine)));
+        blocks.push(Block::Line(told(report, engine)));
         let cells = report.cells.iter().zip(&shorts);
         let own: Vec<&String> = cells
             .filter(|(cell, _)| cell.backend == engine.backend)
@@ -201,12 +201,12 @@ fn details(report: &Report, ranking: &Ranking) -> Vec<Block> {
     blocks
 }
 
-fn told(engine: &Engine) -> String {
+fn told(report: &Report, engine: &Engine) -> String {
     let why = engine.error.as_ref();
     let why = why.map_or(String::new(), |why| format!("; {why}"));
     format!(
         "{}: {}, {} of {} requests answered, {} failed{why}",
-        engine.backend,
+        wording::marked(report, &engine.backend, &engine.backend),
         engine.status.name(),
         engine.ok,
         engine.planned,
@@ -214,7 +214,8 @@ fn told(engine: &Engine) -> String {
     )
 }
 
-fn rankings(ranking: &Ranking) -> Vec<Block> {
+fn rankings(report: &Report, ranking: &Ranking) -> Vec<Block> {
+    let shown = |backend: &String| wording::marked(report, backend, backend);
     let overall = &ranking.overall;
     let criteria = &overall.criteria;
     let mut head = vec!["rank".to_owned(), "backend".to_owned(), "score".to_owned()];
@@ -225,14 +226,14 @@ fn rankings(ranking: &Ranking) -> Vec<Block> {
         let score = wording::rounded(standing.score.value);
         let mut row = vec![
             standing.rank.to_string(),
-            standing.backend.clone(),
+            shown(&standing.backend),
             format!("{score} ({low} to {high})"),
         ];
         let values = criteria.iter().zip(&standing.values);
         row.extend(values.map(|(criterion, value)| with_interval(criterion, value)));
         row.push(match standing.tied_with.as_slice() {
             [] => "–".to_owned(),
-            tied => tied.join(", "),
+            tied => tied.iter().map(shown).collect::<Vec<_>>().join(", "),
         });
         row
     });
@@ -260,20 +261,17 @@ fn rankings(ranking: &Ranking) -> Vec<Block> {
 }
 
 /// One line for each reason, with the places that it is about.
-fn left_out(ranking: &Ranking) -> Vec<String> {
+fn left_out(report: &Report, ranking: &Ranking) -> Vec<String> {
     let mut lines: Vec<(String, &str, Vec<&str>)> = Vec::new();
     for one in &ranking.left_out {
         let place = one.place.as_deref();
+        let shown = wording::marked(report, &one.backend, &one.backend);
         let known = lines
             .iter_mut()
-            .find(|(backend, reason, _)| *backend == one.backend && *reason == one.reason);
+            .find(|(backend, reason, _)| *backend == shown && *reason == one.reason);
         match known {
             Some((_, _, places)) => places.extend(place),
-            None => lines.push((
-                one.backend.clone(),
-                &one.reason,
-                place.into_iter().collect(),
-            )),
+            None => lines.push((shown, &one.reason, place.into_iter().collect())),
         }
     }
     let told = lines
@@ -287,7 +285,7 @@ fn left_out(ranking: &Ranking) -> Vec<String> {
 
 /// `performance_rankings.csv`: a row for each backend, the best first.
 pub fn csv(report: &Report, _view: &View) -> String {
-    const HEAD: [&str; 16] = [
+    const HEAD: [&str; 17] = [
         "Engine",
         "Status",
         "Throughput (tokens/sec)",
@@ -304,6 +302,7 @@ pub fn csv(report: &Report, _view: &View) -> String {
         "GPU Efficiency Rank",
         "Overall Score",
         "Overall Rank",
+        "Interface",
     ];
     let Some(ranking) = &report.ranking else {
         return String::new();
@@ -338,6 +337,7 @@ pub fn csv(report: &Report, _view: &View) -> String {
             rank("efficiency"),
             overall.map_or(String::new(), |own| own.score.value.to_string()),
             overall.map_or(String::new(), |own| own.rank.to_string()),
+            engine.interface.clone(),
         ];
         writer.write_record(row).expect("memory takes every row");
     }
