@@ -261,8 +261,14 @@ impl Watcher for Watch<'_> {
                 self.trouble.get_or_insert(error);
             }
         }
-        let unfinished = seen.len() < self.frame.plan.order.len();
-        if unfinished {
+        let plan = &self.frame.plan;
+        let unfinished = seen.len() < plan.order.len();
+        // The end of an engine takes its time, in which this program may be killed.
+        let is_to_be_taken_down = seen.last().is_some_and(|result| {
+            let backend = &plan.cells[result.run().cell].backend;
+            backend.launch.is_some() || !backend.down.is_empty()
+        });
+        if unfinished || is_to_be_taken_down {
             let report = self.frame.report(
                 seen,
                 &mut self.known,

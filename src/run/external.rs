@@ -1,7 +1,7 @@
 //! The engine's own benchmark: run against the engine that stands, and read. What it says stays apart from what we measure.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 use serde_json_path::JsonPath;
@@ -10,11 +10,7 @@ use super::world::World;
 use crate::observation::ExternalSeries;
 use crate::plan::external::{BenchFormat, ExternalBench, MODEL, OUT, PORT, URL};
 use crate::plan::{Cell, CellRun, Plan};
-use crate::server::{CommandLine, End, Process, Ready, own_programs, quote};
-use crate::units::format_duration;
-
-/// Between two looks at a benchmark that runs.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+use crate::server::{CommandLine, Ready, own_programs, run_to_end};
 
 /// What the benchmark of a backend is told of the engine.
 pub(super) struct Target {
@@ -81,7 +77,10 @@ pub(super) fn run(
         cell.backend.id
     ));
     let began = Instant::now();
-    let ended = to_its_end(command, bench, &log, world);
+    // Nothing that it starts survives it.
+    let ended = run_to_end(&world.program, command, &log, bench.timeout, &mut || {
+        world.interrupt.count() == 0
+    });
     let read = ended.and_then(|()| read(bench, &out, &log, before));
     let (values, problem) = match read {
         Ok(values) => (values, None),
@@ -102,38 +101,6 @@ pub(super) fn run(
         problem,
         log: log.display().to_string(),
         duration: began.elapsed(),
-    }
-}
-
-/// Runs the command under a guard, as an engine is: it does not survive the runner, nor does what it has started.
-fn to_its_end(
-    command: CommandLine,
-    bench: &ExternalBench,
-    log: &Path,
-    world: &World<'_>,
-) -> Result<(), String> {
-    let text = command.text();
-    let mut process = Process::start(&world.program, command, log)?;
-    let until = Instant::now() + bench.timeout;
-    let problem = loop {
-        match process.wait(LOOK_EVERY) {
-            Some(End::Code(0)) => break None,
-            Some(end) => break Some(end.text()),
-            None if world.interrupt.count() > 0 => break Some("was stopped".to_owned()),
-            None if Instant::now() > until => {
-                let limit = format_duration(bench.timeout);
-                break Some(format!("has not ended after {limit}"));
-            }
-            None => {}
-        }
-    };
-    process.kill();
-    match problem {
-        None => Ok(()),
-        Some(problem) => Err(format!(
-            "`{text}` {problem}{}",
-            quote(&process.last_words())
-        )),
     }
 }
 

@@ -121,13 +121,13 @@ impl<'p> Standing<'p> {
         match self.up.take() {
             None => {}
             Some(Up::Launched(engine)) => {
-                let grace = engine.launch().grace;
-                let grace = if world.interrupt.count() > 0 {
-                    grace.min(INTERRUPTED_GRACE)
-                } else {
-                    grace
+                let patient = engine.launch().grace;
+                let interrupt = world.interrupt.clone();
+                let grace = move || match interrupt.count() {
+                    0 => patient,
+                    _ => patient.min(INTERRUPTED_GRACE),
                 };
-                for note in engine.stop(grace) {
+                for note in engine.stop(&grace) {
                     world.watcher.note(&note);
                 }
                 if let Some(before) = self.memory_before.take()
@@ -256,11 +256,12 @@ impl<'p> Standing<'p> {
         });
         let up = CommandLine {
             words: backend.up.clone(),
+            leaves: true,
             withheld: self.plan.secrets.clone(),
             ..CommandLine::default()
         };
         let interrupt = world.interrupt.clone();
-        run_to_end(&self.program, &up, &log, backend.ready.timeout, &mut || {
+        run_to_end(&self.program, up, &log, backend.ready.timeout, &mut || {
             interrupt.count() == 0
         })
         .map_err(|problem| {
@@ -274,12 +275,13 @@ impl<'p> Standing<'p> {
         for words in &self.plan.between {
             let command = CommandLine {
                 words: words.clone(),
+                leaves: true,
                 withheld: self.plan.secrets.clone(),
                 ..CommandLine::default()
             };
             run_to_end(
                 &self.program,
-                &command,
+                command,
                 &self.logs.join("between.log"),
                 BETWEEN_LIMIT,
                 &mut || interrupt.count() == 0,

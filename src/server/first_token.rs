@@ -26,22 +26,14 @@ pub(super) fn first_token(backend: &Backend, ready: &Ready, until: Instant) -> R
         .saturating_duration_since(Instant::now())
         .clamp(Duration::from_secs(1), TRY_LIMIT);
     let parameters = RequestParameters {
-        stream: true,
         max_tokens: TOKENS,
-        min_tokens: None,
-        ignore_eos: false,
-        temperature: 0.0,
-        top_p: None,
-        top_k: None,
-        seed: None,
-        stop: Vec::new(),
-        extra: serde_json::Map::new(),
         timeouts: Timeouts {
             connect: limit,
             first_token: limit,
             idle: limit,
             total: limit,
         },
+        ..RequestParameters::default()
     };
     let dialect = Dialect {
         api: backend.api,

@@ -25,6 +25,8 @@ use nix::unistd::{Pid, getpid, getppid};
 
 /// The word that makes this program a guard.
 pub const GUARD: &str = "__guard";
+/// The word that makes this program a guard which leaves alone what a command that has ended by itself has put in the background.
+pub const LOOSE_GUARD: &str = "__loose_guard";
 /// The word that makes this program become a command which dies with its guard.
 pub const ENGINE: &str = "__engine";
 /// The word that makes this program become a command which goes its own way.
@@ -45,7 +47,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub fn stand_in(arguments: &[OsString]) -> Option<u8> {
     let (word, rest) = arguments.get(1..)?.split_first()?;
     match word.to_str()? {
-        GUARD => Some(guard(rest)),
+        GUARD => Some(guard(rest, After::Clear)),
+        LOOSE_GUARD => Some(guard(rest, After::Leave)),
         ENGINE => Some(become_engine(rest)),
         COMMAND => Some(become_command(rest)),
         _ => None,
@@ -88,12 +91,21 @@ fn become_command(words: &[OsString]) -> u8 {
     127
 }
 
-fn guard(words: &[OsString]) -> u8 {
+/// What becomes of the processes that a command leaves when it ends by itself.
+#[derive(Clone, Copy, PartialEq)]
+enum After {
+    /// They are killed.
+    Clear,
+    /// They stay: an engine that was brought up, perhaps.
+    Leave,
+}
+
+fn guard(words: &[OsString], after_end: After) -> u8 {
     let Some(gap) = words.iter().position(|word| word == SEPARATOR) else {
         return 2;
     };
     let (after, command) = (&words[..gap], &words[gap + 1..]);
-    let held = hold(command);
+    let held = hold(command, after_end);
     if let Some(code) = run_after(after).filter(|code| *code != 0) {
         tell(&format!("after {code}"));
     }
@@ -110,7 +122,7 @@ fn guard(words: &[OsString]) -> u8 {
 }
 
 /// Starts the command, passes signals on to it, and sees to it that nothing of it is left.
-fn hold(command: &[OsString]) -> std::io::Result<String> {
+fn hold(command: &[OsString], after_end: After) -> std::io::Result<String> {
     set_child_subreaper(true)?;
     let mut heard = SigSet::empty();
     for signal in [
@@ -129,13 +141,14 @@ fn hold(command: &[OsString]) -> std::io::Result<String> {
         words => Some(start(words)?),
     };
     tell(&format!("started {}", engine.map_or(0, Pid::as_raw)));
-    let end = watch(engine, &signals);
-    if let Some(engine) = engine {
-        let _ = killpg(engine, Signal::SIGKILL);
+    let mut end = watch(engine, &signals);
+    if after_end == After::Clear || !matches!(end, Ok(Some(_))) {
+        if let Some(engine) = engine {
+            let _ = killpg(engine, Signal::SIGKILL);
+        }
+        clear(engine, end.as_mut().unwrap_or(&mut None));
     }
-    let mut left = end?;
-    clear(engine, &mut left);
-    Ok(match left {
+    Ok(match end? {
         Some(WaitStatus::Exited(_, code)) => format!("exited {code}"),
         Some(WaitStatus::Signaled(_, signal, _)) => format!("signalled {}", signal as i32),
         _ => "gone".to_owned(),

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use super::offline::Pipes;
 use super::port::{free_port, holder};
 use super::probe::{self, Environment, NotReady, Ready, Waiting};
-use super::process::{CommandLine, End, Process, find_program, quote};
+use super::process::{CommandLine, End, Process, find_program};
 use crate::engine::Adapter;
 use crate::plan::launch::{ADAPTERS, NAME, PORT};
 use crate::plan::{Backend, HeaderValue, Launch, Model, Port, StopSignal};
@@ -92,7 +92,11 @@ impl Launched {
             },
             env,
             cwd: launch.cwd.as_deref().map(|cwd| at_home(cwd, environment)),
-            after: launch.after.iter().map(filled).collect(),
+            after: match &pipes {
+                Some(pipes) => pipes.removal(),
+                None => launch.after.iter().map(filled).collect(),
+            },
+            leaves: false,
             withheld: withheld.to_vec(),
             secrets: secrets(backend, launch, environment),
         };
@@ -136,7 +140,7 @@ impl Launched {
             Ok(ready) => ready,
             Err(problem) => {
                 self.check()?;
-                let words = quote(&self.process.last_words());
+                let words = self.process.last_words();
                 return Err(NotReady(format!("{problem}{words}")));
             }
         };
@@ -178,7 +182,7 @@ impl Launched {
         let mut ready = Ready::offline(adapter, name, version);
         if loads && backend.ready.first_token {
             probe::first_token_of(backend, &ready, until).map_err(|problem| {
-                let words = quote(&self.process.last_words());
+                let words = self.process.last_words();
                 NotReady(format!("{problem}{words}"))
             })?;
         }
@@ -199,7 +203,7 @@ impl Launched {
             match adapter.loaded(LOOK_EVERY) {
                 Some(Ok(ready)) => return Ok(ready.version),
                 Some(Err(problem)) => {
-                    let words = quote(&self.process.last_words());
+                    let words = self.process.last_words();
                     return Err(NotReady(format!(
                         "the adapter of backend `{}` cannot load: {problem}{words}",
                         self.backend
@@ -213,7 +217,7 @@ impl Launched {
                     "the adapter of backend `{}` has not loaded after {}{}",
                     self.backend,
                     format_duration(backend.ready.timeout),
-                    quote(&self.process.last_words())
+                    self.process.last_words()
                 )));
             }
             waiting("its adapter loads the engine")?;
@@ -250,7 +254,7 @@ impl Launched {
             "the engine of backend `{}` {end}, {after} after its start (`{}`){}",
             self.backend,
             self.process.command().text(),
-            quote(&self.process.last_words())
+            self.process.last_words()
         )
     }
 
@@ -272,25 +276,26 @@ impl Launched {
         }
     }
 
-    /// Asks it to stop, kills it when it does not, and waits until its port is free; what is worth telling about it.
-    pub fn stop(mut self, grace: Duration) -> Vec<String> {
+    /// Asks it to stop, kills it when it does not within its grace, which may become shorter while it is waited for, and waits
+    /// until its port is free; what is worth telling about it.
+    pub fn stop(mut self, grace: &dyn Fn() -> Duration) -> Vec<String> {
         let mut notes = Vec::new();
         let backend = &self.backend;
         if let Some((adapter, _)) = &self.adapter {
             adapter.close();
-            self.process.wait(grace);
+            wait(&mut self.process, grace);
         }
         if self.process.ended().is_none() {
             let signal = signal_of(self.launch.signal);
             self.process.signal(signal);
-            match self.process.wait(grace) {
+            match wait(&mut self.process, grace) {
                 None => notes.push(format!(
                     "the engine of backend `{backend}` ignored {signal} for {} and was killed",
-                    format_duration(grace)
+                    format_duration(grace())
                 )),
-                Some(end) if !is_orderly(end, signal) => {
+                Some(end) if !is_orderly(&end, signal) => {
                     let end = end.text();
-                    let words = quote(&self.process.last_words());
+                    let words = self.process.last_words();
                     notes.push(format!(
                         "the engine of backend `{backend}` did not stop in order: it {end}{words}"
                     ));
@@ -322,6 +327,21 @@ impl Launched {
             std::thread::sleep(LOOK_EVERY);
         }
         notes
+    }
+}
+
+/// Waits for the end of a process, as long as its grace lasts.
+fn wait(process: &mut Process, grace: &dyn Fn() -> Duration) -> Option<End> {
+    const LOOK_EVERY: Duration = Duration::from_millis(100);
+    let began = Instant::now();
+    loop {
+        let left = grace().saturating_sub(began.elapsed());
+        if let Some(end) = process.wait(left.min(LOOK_EVERY)) {
+            return Some(end.clone());
+        }
+        if left.is_zero() {
+            return None;
+        }
     }
 }
 

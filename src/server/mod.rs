@@ -20,4 +20,4 @@ pub use cache::reset_cache;
 pub use launched::{Launched, could_start, own_programs};
 pub use metrics::{Page, metrics_page, page};
 pub use probe::{Environment, NotReady, Ready, Waiting, bring_up};
-pub use process::{CommandLine, End, Process, answers, quote, run_to_end};
+pub use process::{CommandLine, End, Process, answers, run_to_end};

@@ -66,6 +66,12 @@ impl Pipes {
         self.folder.path().display().to_string()
     }
 
+    /// The command that takes them away, should nobody be left to drop them.
+    pub(super) fn removal(&self) -> Vec<String> {
+        let folder = self.folder.path().display().to_string();
+        vec!["rm".to_owned(), "-rf".to_owned(), folder]
+    }
+
     /// The words with the pipes as standard input and output.
     pub(super) fn around(&self, words: &[String]) -> Vec<String> {
         let shell = r#"to=$1 from=$2; shift 2; exec "$@" <"$to" >"$from""#;

@@ -10,7 +10,7 @@ use super::first_token::first_token;
 use crate::engine::Adapter;
 use crate::engine::simulator::{EngineParameters, SimulatorConfig, SimulatorHandle};
 use crate::observation::EngineFacts;
-use crate::plan::{Backend, BackendKind, HeaderValue, Model, SimulatedArgs};
+use crate::plan::{Api, Backend, BackendKind, HeaderValue, Model, SimulatedArgs};
 use crate::units::format_duration;
 use crate::wire::fetch::FetchError;
 use crate::wire::{Answer, Endpoint, Proxy, fetch, proxy, tls};
@@ -212,7 +212,7 @@ async fn find(
         if Instant::now() + backend.ready.interval > until {
             let limit = format_duration(backend.ready.timeout);
             return Err(NotReady(format!(
-                "backend `{}` at {written} is not ready after {limit}: {problem}",
+                "backend `{}` at {written} is not ready after {limit} (`ready.timeout`): {problem}",
                 backend.id
             )));
         }
@@ -251,7 +251,7 @@ async fn ask(
         page(written, path, rule.status, headers).await?;
     }
     let (endpoint, listed) = look(written, headers, rule.path.is_some(), backend.kind).await?;
-    let (version, says_simulated) = version(&endpoint, headers).await;
+    let (version, says_simulated) = version(backend, &endpoint, headers).await;
     let found = Found {
         endpoint,
         headers: headers.clone(),
@@ -394,20 +394,41 @@ fn listed(answer: &Answer) -> Listed {
 }
 
 /// The engine's version, where it tells one; and whether it says that it is simulated.
-async fn version(endpoint: &Endpoint, headers: &HeaderMap) -> (Option<String>, bool) {
+async fn version(
+    backend: &Backend,
+    endpoint: &Endpoint,
+    headers: &HeaderMap,
+) -> (Option<String>, bool) {
     let root = endpoint.with_prefix(endpoint.prefix.trim_end_matches("/v1"));
-    let Ok(answer) = fetch(&root, "/version", headers, None, PROBE_LIMIT).await else {
-        return (None, false);
-    };
-    let told: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    let told = facts(&root, "/version", headers).await;
     let simulated = told["simulated"].as_bool().unwrap_or(false);
-    (
-        told["version"]
-            .as_str()
-            .filter(|_| answer.status == 200)
-            .map(str::to_owned),
-        simulated,
-    )
+    let of = |told: &serde_json::Value, key: &str| told[key].as_str().map(str::to_owned);
+    let version = match (of(&told, "version"), own_version(backend)) {
+        (None, Some((path, key))) => of(&facts(&root, path, headers).await, key),
+        (version, _) => version,
+    };
+    (version, simulated)
+}
+
+/// Where an engine tells its version that does not tell it at `/version`: a page, and a key on it.
+fn own_version(backend: &Backend) -> Option<(&'static str, &'static str)> {
+    match (backend.kind, backend.api) {
+        (_, Api::Tgi) => Some(("/info", "version")),
+        (BackendKind::LlamaCpp, _) => Some(("/props", "build_info")),
+        (BackendKind::Ollama, _) => Some(("/api/version", "version")),
+        (BackendKind::Sglang, _) => Some(("/get_server_info", "version")),
+        _ => None,
+    }
+}
+
+/// A page of facts; null where there is none.
+async fn facts(root: &Endpoint, path: &str, headers: &HeaderMap) -> serde_json::Value {
+    match fetch(root, path, headers, None, PROBE_LIMIT).await {
+        Ok(answer) if answer.status == 200 => {
+            serde_json::from_str(&answer.body).unwrap_or_default()
+        }
+        Ok(_) | Err(_) => serde_json::Value::Null,
+    }
 }
 
 fn name_of(model: &Model, backend: &Backend, found: &Found) -> Result<String, NotReady> {

@@ -1,7 +1,7 @@
 //! A command that is held by a guard: started, watched, stopped, and its log.
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::guard::{COMMAND, GUARD, SEPARATOR, descendants, ours};
+use super::guard::{GUARD, LOOSE_GUARD, SEPARATOR, descendants, ours};
 use super::log::{Log, hide, tail};
 use crate::secret::{Masker, Secret};
 use crate::units::format_duration;
@@ -29,6 +29,8 @@ pub struct CommandLine {
     pub cwd: Option<PathBuf>,
     /// A command that runs in every case when it has ended, also when this process is killed.
     pub after: Vec<String>,
+    /// What it puts in the background stays when it has ended by itself: it may have brought an engine up.
+    pub leaves: bool,
     /// Environment variables of this process that it does not get, unless `env` has them: secrets of others.
     pub withheld: Vec<String>,
     /// What is hidden in its log when it has ended, and in its last words.
@@ -133,7 +135,7 @@ impl Process {
         let writing = Log::open(log, &command)
             .map_err(|error| format!("cannot write the log `{}`: {error}", log.display()))?;
         let log_from = writing.length;
-        let mut guard = ours(program, GUARD);
+        let mut guard = ours(program, if command.leaves { LOOSE_GUARD } else { GUARD });
         guard
             .args(&command.after)
             .arg(SEPARATOR)
@@ -189,9 +191,14 @@ impl Process {
         &self.log
     }
 
-    /// The last lines that it wrote.
-    pub fn last_words(&self) -> Vec<String> {
-        tail(&self.log, self.log_from, &self.command.masker())
+    /// The last lines that it wrote, each on a line of its own, to stand behind a message about it.
+    pub fn last_words(&self) -> String {
+        let words = tail(&self.log, self.log_from, &self.command.masker());
+        if words.is_empty() {
+            return "; it wrote nothing".to_owned();
+        }
+        let lines: String = words.iter().map(|line| format!("\n| {line}")).collect();
+        format!("; the end of its log, {}:{lines}", self.log.display())
     }
 
     /// Whether a process is this one or below it.
@@ -356,66 +363,28 @@ fn is_program(path: &Path) -> bool {
 /// It cannot be started, does not end in time, or ends with anything but 0: in words, with its last ones.
 pub fn run_to_end(
     program: &Path,
-    command: &CommandLine,
+    command: CommandLine,
     log: &Path,
     within: Duration,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<(), String> {
     const LOOK_EVERY: Duration = Duration::from_millis(20);
     let text = command.text();
-    let Some(word) = command.words.first() else {
-        return Ok(());
-    };
-    find_program(word, command)?;
-    let broken = |error: std::io::Error| format!("cannot run `{text}`: {error}");
-    let writing = Log::open(log, command).map_err(broken)?;
-    let mut child = ours(program, COMMAND);
-    command.dress(&mut child);
-    let mut child = child
-        .args(&command.words)
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(writing.file.try_clone().map_err(broken)?)
-        .stderr(writing.file)
-        .spawn()
-        .map_err(broken)?;
+    let mut process = Process::start(program, command, log)?;
     let until = Instant::now() + within;
     let problem = loop {
-        match child.try_wait().map_err(broken)? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => {
-                let end = match (status.code(), status.signal()) {
-                    (Some(code), _) => End::Code(code),
-                    (None, Some(signal)) => End::Signal(signal),
-                    (None, None) => End::Unknown,
-                };
-                break end.text();
-            }
+        match process.wait(LOOK_EVERY) {
+            Some(End::Code(0)) => return Ok(()),
+            Some(end) => break end.text(),
             None if !go_on() => break "was stopped".to_owned(),
             None if Instant::now() > until => {
                 break format!("has not ended after {}", format_duration(within));
             }
-            None => std::thread::sleep(LOOK_EVERY),
+            None => {}
         }
     };
-    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-    let _ = child.wait();
-    Err(format!(
-        "`{text}` {problem}{}",
-        quote(&tail(log, writing.length, &command.masker()))
-    ))
-}
-
-/// The last words of a command, on lines of their own below a message about it.
-pub fn quote(last_words: &[String]) -> String {
-    if last_words.is_empty() {
-        return "; it wrote nothing".to_owned();
-    }
-    let lines: String = last_words
-        .iter()
-        .map(|line| format!("\n| {line}"))
-        .collect();
-    format!("; the end of its log:{lines}")
+    process.kill();
+    Err(format!("`{text}` {problem}{}", process.last_words()))
 }
 
 #[cfg(test)]

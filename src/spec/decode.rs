@@ -85,6 +85,8 @@ pub(super) fn described(mut schema: Value, description: &str) -> Value {
 pub(super) struct Shape {
     /// The key that anything but a map stands for.
     pub(super) short: Option<&'static str>,
+    /// What to write in place of something else than a map.
+    pub(super) instead: Option<&'static str>,
     /// Whether `x-*` keys and `$schema` are ignored.
     pub(super) open: bool,
 }
@@ -100,7 +102,10 @@ pub(super) fn decode_record<T: Fields>(
         .filter(|_| !matches!(&node.content, Content::Map(_)));
     let widened = short.map(|key| Node::widen(key, node));
     let node = widened.as_ref().unwrap_or(node);
-    let map = problems.map("a map", node)?;
+    let Some(map) = problems.map("a map", node) else {
+        shape.instead.iter().for_each(|it| problems.advise(*it));
+        return None;
+    };
     problems.known_keys(map, T::KEYS, shape.open);
     T::decode_fields(map, node.span, problems)
 }

@@ -3,6 +3,7 @@
 /// A map with known keys.
 ///
 /// - `short: key;` lets anything but a map stand for the map that has only that key.
+/// - `instead: "…";` is the advice to whoever writes something else than a map.
 /// - `check: function;` looks at the fields together, when all of them could be read.
 /// - `open: true;` ignores `x-*` keys and `$schema`.
 macro_rules! record {
@@ -10,6 +11,7 @@ macro_rules! record {
         $(#[doc = $doc:literal])*
         pub struct $name:ident $(<$parameter:ident>)? {
             $(short: $short:ident;)?
+            $(instead: $instead:literal;)?
             $(check: $check:path;)?
             $(open: $open:literal;)?
             $(
@@ -67,6 +69,7 @@ macro_rules! record {
             ) -> Option<Self> {
                 let shape = $crate::spec::decode::Shape {
                     short: [$(stringify!($short))?].first().copied(),
+                    instead: [$($instead)?].first().copied(),
                     open: [$($open)?].first().copied().unwrap_or(false),
                 };
                 $crate::spec::decode::decode_record(node, &shape, problems)

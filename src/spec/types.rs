@@ -294,6 +294,7 @@ record! {
 record! {
     /// How an engine is started.
     pub struct LaunchSpec {
+        instead: "`launch: {}` starts it as its kind is started; `launch: { command: […] }` by a command of your own";
         check: rules::launch;
         /// The program and its first words. Default: that of the kind, like `[vllm, serve, "{model}"]`. `{model}` and `{port}` stand for theirs.
         pub command: Option<CommandSpec>,

@@ -707,7 +707,10 @@ fn where_it_broke(part: &[Vec<Slice>], length: Duration, index: u64) -> String {
 /// What is said before the end of a log is quoted: the cell's own reason quotes it, once.
 fn first_line(text: &str) -> &str {
     let line = text.lines().next().unwrap_or(text);
-    line.strip_suffix("; the end of its log:").unwrap_or(line)
+    match line.rsplit_once("; the end of its log") {
+        Some((said, rest)) if rest.ends_with(':') => said,
+        _ => line,
+    }
 }
 
 /// After an abort, the rule that stopped the cell has failed for good; what had not failed yet is inconclusive.

@@ -2,33 +2,26 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
-use std::sync::Arc;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use scenario::diagnostic::Sources;
-use scenario::observation::{CellResult, RequestRecord};
-use scenario::plan::{CellRun, PlanOptions, plan};
-use scenario::run::{self, Interrupt, Snapshot, Watcher, World};
-use scenario::spec;
 use serde_json::Value;
 
 use crate::tool::{CALM, Desk, Ended, nobody, until, verdict};
 
-const TEN: &str = "{ levels: { users: 2, requests: 10, warmup: 0s } }";
-const LONG: &str = "{ levels: { users: 2, for: 10m, warmup: 0s } }";
+pub(crate) const TEN: &str = "{ levels: { users: 2, requests: 10, warmup: 0s } }";
+pub(crate) const LONG: &str = "{ levels: { users: 2, for: 10m, warmup: 0s } }";
 
 /// A word that no other process of this machine has on its command line.
-struct Mark(String);
+pub(crate) struct Mark(pub(crate) String);
 
 impl Mark {
-    fn new(test: &str) -> Mark {
+    pub(crate) fn new(test: &str) -> Mark {
         Mark(format!("mark-{test}-{}", std::process::id()))
     }
 
     /// The processes that have it on their command line: engines, their children, and the guards that hold them.
-    fn processes(&self) -> Vec<i32> {
+    pub(crate) fn processes(&self) -> Vec<i32> {
         let entries = fs::read_dir("/proc").unwrap().flatten();
         entries
             .filter_map(|entry| {
@@ -51,22 +44,22 @@ impl Mark {
     }
 
     #[track_caller]
-    fn nothing_is_left(&self) {
+    pub(crate) fn nothing_is_left(&self) {
         assert_eq!(self.processes(), [0; 0], "{}", self.0);
     }
 
     #[track_caller]
-    fn until_nothing_is_left(&self) {
+    pub(crate) fn until_nothing_is_left(&self) {
         until("every process is gone", || self.processes().is_empty());
     }
 }
 
-fn mock_program() -> &'static str {
+pub(crate) fn mock_program() -> &'static str {
     env!("CARGO_BIN_EXE_scenario")
 }
 
 /// The mock engine as it is typed, marked.
-fn mock(mark: &Mark, more: &str) -> String {
+pub(crate) fn mock(mark: &Mark, more: &str) -> String {
     format!(
         "{} mock --port {{port}} --model {} --model any {more}",
         mock_program(),
@@ -75,7 +68,7 @@ fn mock(mark: &Mark, more: &str) -> String {
 }
 
 /// A backend that launches this shell script; `$0` is the mark.
-fn script(mark: &Mark, script: &str, more: &str) -> String {
+pub(crate) fn script(mark: &Mark, script: &str, more: &str) -> String {
     format!(
         "{{ kind: openai, launch: {{ command: [sh, -c, {}, {}], port: auto }}, {more} }}",
         Value::from(script),
@@ -84,7 +77,7 @@ fn script(mark: &Mark, script: &str, more: &str) -> String {
 }
 
 /// A backend that launches the mock engine directly.
-fn direct(mark: &Mark, launch: &str, more: &str) -> String {
+pub(crate) fn direct(mark: &Mark, launch: &str, more: &str) -> String {
     format!(
         "{{ kind: openai, launch: {{ command: [{}, mock, --port, \"{{port}}\", --model, {}, --model, any], {launch} }}, {more} }}",
         mock_program(),
@@ -96,7 +89,7 @@ fn scenario(backend: &str, load: &str, more: &str) -> String {
     crate::tool::scenario(backend, load, more)
 }
 
-const GATE: &str = "slos: { errors: error count == 0 }\n";
+pub(crate) const GATE: &str = "slos: { errors: error count == 0 }\n";
 
 #[track_caller]
 fn reason(ended: &Ended) -> String {
@@ -426,7 +419,7 @@ fn an_engine_must_list_the_model_and_stream_a_token() {
 // ---- nothing survives --------------------------------------------------------------------------------------------------------
 
 /// An engine with a child in another session, which no signal to its group reaches.
-fn with_a_stray_child(mark: &Mark) -> String {
+pub(crate) fn with_a_stray_child(mark: &Mark) -> String {
     let stray = format!("setsid sh -c 'sleep 86400' {} &", mark.0);
     script(mark, &format!("{stray} {}", mock(mark, "")), "")
 }
@@ -457,18 +450,6 @@ fn a_runner_that_is_killed_takes_its_engine_and_all_below_it_with_it() {
             .count()
             > 10
     );
-}
-
-#[test]
-fn a_runner_that_is_killed_while_its_engine_loads_takes_it_with_it() {
-    let mark = Mark::new("killed-loading");
-    let desk = Desk::new();
-    let text = scenario(&script(&mark, "sleep 86400 # {port}", ""), TEN, GATE);
-    let running = desk.start_run(&text, &[], &[]);
-    until("the engine loads", || mark.processes().len() >= 2);
-    running.signal(Signal::SIGKILL);
-    running.end();
-    mark.until_nothing_is_left();
 }
 
 #[test]
@@ -520,7 +501,7 @@ fn ctrl_c_while_it_is_loaded_stops_it_and_keeps_the_results() {
 }
 
 /// An engine that serves, and whose shell stays when it is asked to stop.
-fn stubborn(mark: &Mark, grace: &str) -> String {
+pub(crate) fn stubborn(mark: &Mark, grace: &str) -> String {
     let serve = mock(mark, "");
     let script_text =
         format!("trap 'echo not yet' TERM; {serve}; touch stopping; while :; do sleep 0.1; done");
@@ -595,19 +576,6 @@ fn ctrl_c_between_two_engines_ends_what_runs_there_and_keeps_the_results() {
 }
 
 #[test]
-fn a_runner_that_is_killed_while_its_engine_stops_takes_it_with_it() {
-    let mark = Mark::new("killed-stopping");
-    let desk = Desk::new();
-    let running = desk.start_run(&scenario(&stubborn(&mark, "1h"), TEN, GATE), &[], &[]);
-    until("the engine is asked to stop", || {
-        desk.path("stopping").exists()
-    });
-    running.signal(Signal::SIGKILL);
-    assert_eq!(running.end().code, None);
-    mark.until_nothing_is_left();
-}
-
-#[test]
 fn an_engine_that_dies_under_load_ends_its_cell_and_keeps_the_results() {
     let mark = Mark::new("dies");
     let desk = Desk::new();
@@ -671,56 +639,6 @@ fn an_engine_that_dies_when_it_is_asked_to_stop_is_told() {
     assert!(ended.err.contains("| double free"), "{}", ended.err);
 }
 
-/// Panics when the third batch of requests has ended.
-struct Panicking(u32);
-
-impl Watcher for Panicking {
-    fn cell_begins(&mut self, _: usize, _: CellRun) {}
-    fn note(&mut self, _: &str) {}
-    fn records(&mut self, _: CellRun, _: &[RequestRecord]) {
-        self.0 += 1;
-        assert!(self.0 < 3, "a panic in the middle of a run");
-    }
-    fn tick(&mut self, _: CellRun, _: &Snapshot) {}
-    fn abort(&mut self, _: CellRun, _: &[RequestRecord], _: &Snapshot) -> Option<String> {
-        None
-    }
-    fn cell_ended(&mut self, _: &CellResult) {}
-    fn so_far(&mut self, _: &[CellResult]) {}
-}
-
-#[test]
-fn a_panic_of_the_runner_leaves_nothing_behind() {
-    let mark = Mark::new("panic");
-    let levels = "{ levels: { users: 2, requests: 200, warmup: 0s } }";
-    let text = scenario(&with_a_stray_child(&mark), levels, "");
-    let logs = tempfile::tempdir().unwrap();
-    let panicked = std::thread::spawn({
-        let logs = logs.path().to_owned();
-        move || {
-            let mut sources = Sources::default();
-            let (spec, _) = spec::parse(&mut sources, Path::new("trial.yaml"), &text);
-            let spec = spec.unwrap();
-            let (plan, _) = plan(&spec, &sources, &PlanOptions::default()).unwrap();
-            let mut world = World {
-                environment: &|name| std::env::var(name).ok(),
-                interrupt: Arc::new(Interrupt::default()),
-                watcher: &mut Panicking(0),
-                capacity: scenario::load::Capacity::default(),
-                program: mock_program().into(),
-                logs,
-                recorded_gpu: None,
-            };
-            run::run(&plan, &mut world).len()
-        }
-    })
-    .join()
-    .unwrap_err();
-    let said = panicked.downcast_ref::<&str>().copied();
-    assert_eq!(said, Some("a panic in the middle of a run"));
-    mark.nothing_is_left();
-}
-
 // ---- three backends ----------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -777,6 +695,20 @@ fn served(page: &'static str) -> String {
         }
     });
     format!("http://{address}/metrics")
+}
+
+/// A page that says who it is in each engine's own way.
+const WHO: &str = r#"{"data":[{"id":"any"}],"build_info":"b11434-1"}"#;
+
+#[test]
+fn an_engine_that_has_no_page_of_its_version_tells_it_in_its_own_place() {
+    let engine = format!(
+        "{{ kind: llama.cpp, url: \"{}\" }}",
+        served(WHO).trim_end_matches("/metrics")
+    );
+    let ended = Desk::new().run(&scenario(&engine, TEN, ""), &[]);
+    let report = ended.report();
+    assert_eq!(report["environment"]["engines"][0]["version"], "b11434-1");
 }
 
 #[test]

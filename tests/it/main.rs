@@ -11,6 +11,7 @@ mod plan;
 mod tool;
 mod run;
 mod engines;
+mod phases;
 mod offline;
 mod fairness;
 mod images;
