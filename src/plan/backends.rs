@@ -340,17 +340,21 @@ pub(super) fn check_request(
         ("top_k", request.top_k.is_some()),
         ("seed", request.seed.is_some()),
         ("stop", !request.stop.is_empty()),
+        ("thinking: on", request.wishes.thinking == Some(true)),
+        ("thinking: off", request.wishes.thinking == Some(false)),
+        ("response_format", request.wishes.response_format.is_some()),
+        ("tools", !request.wishes.tools.is_empty()),
     ];
     let lacks: &[&str] = match api {
-        Api::Responses => &["top_k", "seed", "stop"],
-        Api::Messages => &["seed"],
-        Api::Chat
-        | Api::Completions
-        | Api::Generate
-        | Api::Triton
-        | Api::Tgi
-        | Api::Ollama
-        | Api::Offline => &[],
+        Api::Chat | Api::Ollama => &[],
+        // No chat template, no tools, no thoughts apart.
+        Api::Completions | Api::Generate | Api::Tgi => &["thinking: on", "thinking: off", "tools"],
+        Api::Responses => &["top_k", "seed", "stop", "thinking: on", "thinking: off"],
+        // Thoughts have a budget there, which `extra` can name.
+        Api::Messages => &["seed", "thinking: on", "response_format"],
+        Api::Triton | Api::Offline => {
+            &["thinking: on", "thinking: off", "response_format", "tools"]
+        }
     };
     for (name, _) in asked
         .iter()

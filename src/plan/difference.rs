@@ -166,9 +166,9 @@ fn of_cell(cell: &Cell) -> Facts {
         "total timeout",
         format_duration(request.timeouts.total),
     ));
-    if !request.extra.is_empty() {
-        let extra = serde_json::Value::Object(request.extra.clone());
-        facts.push(fact("extra", extra));
+    let beyond = request.beyond();
+    if !beyond.is_empty() {
+        facts.push(fact("extra", serde_json::Value::Object(beyond)));
     }
     facts.push(fact("what is sent", short_digest(&cell.digest)));
     facts

@@ -107,7 +107,7 @@ fn request(request: &RequestParameters) -> Value {
         "top_k": request.top_k,
         "seed": request.seed,
         "stop": request.stop,
-        "extra": request.extra,
+        "extra": request.beyond(),
     })
 }
 

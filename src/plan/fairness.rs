@@ -264,7 +264,7 @@ fn template(cell: &Cell) -> String {
     let launch = cell.backend.launch.as_ref();
     let file = launch.and_then(|launch| argument(launch, &["chat-template", "chat-template-file"]));
     let mut text = file.unwrap_or_else(|| "the model's".to_owned());
-    if let Some(more) = cell.request.extra.get(TEMPLATE_KEYS) {
+    if let Some(more) = cell.request.beyond().get(TEMPLATE_KEYS) {
         text.push_str(&format!(" with {more}"));
     }
     text
@@ -293,11 +293,9 @@ fn sampling(request: &RequestParameters) -> String {
         .into_iter()
         .flatten(),
     );
-    let extra = request
-        .extra
-        .iter()
-        .filter(|(key, _)| *key != TEMPLATE_KEYS);
-    said.extend(extra.map(|(key, value)| format!("{key} {value}")));
+    let beyond = request.beyond();
+    let beyond = beyond.iter().filter(|(key, _)| *key != TEMPLATE_KEYS);
+    said.extend(beyond.map(|(key, value)| format!("{key} {value}")));
     said.join(", ")
 }
 

@@ -99,22 +99,14 @@ pub(crate) fn cell(
 /// What is asked with each request.
 pub(crate) fn request() -> RequestParameters {
     RequestParameters {
-        stream: true,
         max_tokens: 16,
-        min_tokens: None,
-        ignore_eos: false,
-        temperature: 0.0,
-        top_p: None,
-        top_k: None,
-        seed: None,
-        stop: Vec::new(),
-        extra: serde_json::Map::new(),
         timeouts: Timeouts {
             connect: Duration::from_secs(1),
             first_token: Duration::from_secs(10),
             idle: Duration::from_secs(1),
             total: Duration::from_secs(60),
         },
+        ..RequestParameters::default()
     }
 }
 

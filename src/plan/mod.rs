@@ -479,10 +479,23 @@ pub struct RequestParameters {
     pub seed: Option<i64>,
     /// Stop strings.
     pub stop: Vec<String>,
+    /// What is asked for beside a text.
+    pub wishes: Wishes,
     /// Merged into the body last.
     pub extra: serde_json::Map<String, serde_json::Value>,
     /// Time limits of one request.
     pub timeouts: Timeouts,
+}
+
+/// What is asked for beside a text, in the words of OpenAI's chat API.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wishes {
+    /// Whether the model thinks aloud before it answers.
+    pub thinking: Option<bool>,
+    /// The form of the answer.
+    pub response_format: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Tools that the model may call.
+    pub tools: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// Time limits of one request, each for its own phase.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{RequestParameters, Timeouts};
+use super::{RequestParameters, Timeouts, Wishes};
 use crate::diagnostic::Spanned;
 use crate::spec::{PromptsUse, RequestSpec, Thinking};
 
@@ -26,6 +26,7 @@ impl Default for RequestParameters {
             top_k: None,
             seed: None,
             stop: Vec::new(),
+            wishes: Wishes::default(),
             extra: Map::new(),
             timeouts: Timeouts {
                 connect: Duration::from_secs(10),
@@ -96,35 +97,48 @@ fn lay(layer: &RequestSpec, merged: &mut RequestParameters) {
         set(&mut merged.timeouts.idle, &timeouts.idle);
         set(&mut merged.timeouts.total, &timeouts.total);
     }
-    merged.extra.extend(body_keys(layer));
+    if let Some(thinking) = &layer.thinking {
+        merged.wishes.thinking = Some(thinking.value == Thinking::On);
+    }
+    if let Some(format) = &layer.response_format {
+        merged.wishes.response_format = Some(format.value.clone());
+    }
+    if let Some(tools) = &layer.tools {
+        merged.wishes.tools = tools.iter().map(|tool| tool.value.clone()).collect();
+    }
     if let Some(extra) = &layer.extra {
         merged.extra.extend(extra.value.clone());
     }
 }
 
-/// Keys that go into the body as they stand.
-fn body_keys(layer: &RequestSpec) -> Map<String, Value> {
-    let mut keys = Map::new();
-    if let Some(thinking) = &layer.thinking {
-        // The switch of chat templates (Qwen3 and its kin), which the engines pass on to the template.
-        let on = thinking.value == Thinking::On;
-        keys.insert(
-            "chat_template_kwargs".to_owned(),
-            json!({ "enable_thinking": on }),
-        );
+impl Wishes {
+    /// As OpenAI's chat API has them.
+    pub fn in_openai(&self) -> Map<String, Value> {
+        let mut keys = Map::new();
+        if let Some(on) = self.thinking {
+            // The switch of chat templates (Qwen3 and its kin), which the engines pass on to the template.
+            keys.insert(
+                "chat_template_kwargs".to_owned(),
+                json!({ "enable_thinking": on }),
+            );
+        }
+        if let Some(format) = &self.response_format {
+            let format = Value::Object(format.clone());
+            keys.insert("response_format".to_owned(), format);
+        }
+        if !self.tools.is_empty() {
+            let tools = self.tools.iter().cloned().map(Value::Object);
+            keys.insert("tools".to_owned(), tools.collect());
+        }
+        keys
     }
-    if let Some(format) = &layer.response_format {
-        keys.insert(
-            "response_format".to_owned(),
-            Value::Object(format.value.clone()),
-        );
+}
+
+impl RequestParameters {
+    /// What is asked beyond sampling and lengths: wishes, and `extra` over them.
+    pub fn beyond(&self) -> Map<String, Value> {
+        let mut keys = self.wishes.in_openai();
+        keys.extend(self.extra.clone());
+        keys
     }
-    if let Some(tools) = &layer.tools {
-        let tools = tools
-            .iter()
-            .map(|tool| Value::Object(tool.value.clone()))
-            .collect();
-        keys.insert("tools".to_owned(), Value::Array(tools));
-    }
-    keys
 }

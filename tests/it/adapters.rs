@@ -12,6 +12,18 @@ use crate::tool::{CALM, Desk, Mock};
 
 /// A server that answers every request with one token, and tells its body.
 pub(crate) fn told() -> (String, Receiver<Value>) {
+    let (url, heard) = heard();
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        for (_, body) in heard {
+            let _ = tell.send(body);
+        }
+    });
+    (url, told)
+}
+
+/// The same, and the head of the request with the body.
+pub(crate) fn heard() -> (String, Receiver<(String, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (tell, heard) = channel();
@@ -19,13 +31,13 @@ pub(crate) fn told() -> (String, Receiver<Value>) {
         for mut socket in listener.incoming().flatten() {
             let mut bytes = Vec::new();
             let mut buffer = [0; 65536];
-            let body = loop {
+            let (head, body) = loop {
                 let read = socket.read(&mut buffer).unwrap_or(0);
                 bytes.extend_from_slice(&buffer[..read]);
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 let Some((head, body)) = text.split_once("\r\n\r\n") else {
                     if read == 0 {
-                        break String::new();
+                        break (String::new(), String::new());
                     }
                     continue;
                 };
@@ -36,12 +48,12 @@ pub(crate) fn told() -> (String, Receiver<Value>) {
                     .and_then(|rest| rest.split("\r\n").next()?.parse().ok())
                     .unwrap_or(0);
                 if body.len() >= length || read == 0 {
-                    break body.to_owned();
+                    break (head.to_owned(), body.to_owned());
                 }
             };
             let (kind, answer) = match serde_json::from_str::<Value>(&body) {
                 Ok(body) => {
-                    let _ = tell.send(body);
+                    let _ = tell.send((head, body));
                     (
                         "text/event-stream",
                         "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n\

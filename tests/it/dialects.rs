@@ -13,10 +13,13 @@ use hyper::HeaderMap;
 use scenario::clock::Clock;
 use scenario::engine::{BodyTemplate, Dialect, Exchange, HttpTarget, Lane, Reactor};
 use scenario::observation::Outcome;
-use scenario::plan::{Api, BackendKind, RequestParameters, Timeouts};
+use scenario::plan::{Api, BackendKind, RequestParameters, Timeouts, Wishes};
 use scenario::units::Moment;
 use scenario::wire::Endpoint;
 use scenario::workload::Prompt;
+
+use crate::adapters::heard;
+use crate::tool::{Desk, scenario};
 
 const APIS: [Api; 8] = [
     Api::Chat,
@@ -37,6 +40,18 @@ const TIMEOUTS: Timeouts = Timeouts {
     idle: LIMIT,
     total: LIMIT,
 };
+
+/// Every kind of engine, by its name in scenarios.
+const KINDS: [BackendKind; 8] = [
+    BackendKind::Vllm,
+    BackendKind::Sglang,
+    BackendKind::TensorrtLlm,
+    BackendKind::Friendli,
+    BackendKind::LlamaCpp,
+    BackendKind::Ollama,
+    BackendKind::Transformers,
+    BackendKind::Openai,
+];
 
 fn dialect(api: Api) -> Dialect {
     Dialect {
@@ -70,8 +85,8 @@ fn answering(answer: Vec<u8>, kind: &'static str) -> (String, std::thread::JoinH
 }
 
 /// What comes of one exchange, and what the server was asked.
-fn exchange(api: Api, stream: bool, answer: Vec<u8>) -> (Exchange, String) {
-    let kind = match (stream, api) {
+fn exchange(dialect: Dialect, stream: bool, answer: Vec<u8>) -> (Exchange, String) {
+    let kind = match (stream, dialect.api) {
         (false, _) => "application/json",
         (true, Api::Ollama) => "application/x-ndjson",
         (true, _) => "text/event-stream",
@@ -85,9 +100,9 @@ fn exchange(api: Api, stream: bool, answer: Vec<u8>) -> (Exchange, String) {
         .block_on(Endpoint::resolve(&url, || unreachable!()))
         .unwrap();
     let target = HttpTarget {
-        endpoint: dialect(api).endpoint(&found, "m"),
-        headers: dialect(api).headers(&HeaderMap::new()),
-        dialect: dialect(api),
+        endpoint: dialect.endpoint(&found, "m"),
+        headers: dialect.headers(&HeaderMap::new()),
+        dialect,
         timeouts: TIMEOUTS,
         offline: None,
     };
@@ -152,7 +167,7 @@ fn recordings() -> Vec<PathBuf> {
 
 #[test]
 fn each_language_is_read_as_its_engines_send_it() {
-    let mut apis = Vec::new();
+    let (mut apis, mut kinds) = (Vec::new(), Vec::new());
     for path in recordings() {
         let text = fs::read_to_string(&path).unwrap();
         let (head, body) = text.split_once('\n').unwrap();
@@ -163,8 +178,15 @@ fn each_language_is_read_as_its_engines_send_it() {
             .next()
             .unwrap();
         let api = APIS.into_iter().find(|api| api.name() == name).unwrap();
+        let named = head
+            .split(" · ")
+            .find_map(|part| part.strip_prefix("kind: "));
+        let kind = named.map_or(BackendKind::Openai, |name| {
+            let mut known = KINDS.into_iter();
+            known.find(|kind| kind.name() == name).unwrap()
+        });
         let stream = !head.contains("· whole ·");
-        let (seen, _) = exchange(api, stream, body.as_bytes().to_vec());
+        let (seen, _) = exchange(Dialect { api, kind }, stream, body.as_bytes().to_vec());
         let expected = path.with_extension("expected");
         if std::env::var_os("SNAPSHOTS").is_some_and(|mode| mode == "overwrite") {
             fs::write(&expected, told(&seen)).unwrap();
@@ -176,16 +198,26 @@ fn each_language_is_read_as_its_engines_send_it() {
             path.display()
         );
         apis.push(api);
+        kinds.extend(named.map(|_| kind));
     }
     for api in &APIS[2..] {
         assert!(apis.contains(api), "no bytes for `{}`", api.name());
+    }
+    // Of three kinds there are recordings, read by read.
+    kinds.extend([
+        BackendKind::Vllm,
+        BackendKind::LlamaCpp,
+        BackendKind::Transformers,
+    ]);
+    for kind in KINDS {
+        assert!(kinds.contains(&kind), "no bytes for `{}`", kind.name());
     }
 }
 
 #[test]
 fn each_language_has_its_path_and_its_headers() {
     let asked = |api| {
-        let (_, asked) = exchange(api, true, b"{}\n\n".to_vec());
+        let (_, asked) = exchange(dialect(api), true, b"{}\n\n".to_vec());
         asked
     };
     let paths: Vec<String> = APIS
@@ -211,7 +243,6 @@ fn each_language_has_its_path_and_its_headers() {
 #[test]
 fn each_language_writes_a_request_in_its_own_words() {
     let parameters = RequestParameters {
-        stream: true,
         max_tokens: 16,
         min_tokens: Some(4),
         ignore_eos: true,
@@ -220,8 +251,21 @@ fn each_language_writes_a_request_in_its_own_words() {
         top_k: Some(40),
         seed: Some(7),
         stop: vec!["END".to_owned()],
-        extra: serde_json::Map::new(),
-        timeouts: TIMEOUTS,
+        ..RequestParameters::default()
+    };
+    let map = |value: serde_json::Value| value.as_object().unwrap().clone();
+    let schema =
+        serde_json::json!({ "type": "object", "properties": { "city": { "type": "string" } } });
+    let function =
+        serde_json::json!({ "name": "weather", "description": "of a city", "parameters": schema });
+    let wishes = Wishes {
+        thinking: Some(false),
+        response_format: Some(map(serde_json::json!({
+            "type": "json_schema", "json_schema": { "name": "place", "schema": schema, "strict": true },
+        }))),
+        tools: vec![map(
+            serde_json::json!({ "type": "function", "function": function }),
+        )],
     };
     let mut text = String::new();
     for api in APIS {
@@ -231,14 +275,16 @@ fn each_language_writes_a_request_in_its_own_words() {
                 "least",
                 RequestParameters {
                     stream: false,
-                    temperature: 0.0,
-                    min_tokens: None,
-                    ignore_eos: false,
-                    top_p: None,
-                    top_k: None,
-                    seed: None,
-                    stop: Vec::new(),
-                    ..parameters.clone()
+                    max_tokens: 16,
+                    ..RequestParameters::default()
+                },
+            ),
+            (
+                "with wishes",
+                RequestParameters {
+                    max_tokens: 16,
+                    wishes: wishes.clone(),
+                    ..RequestParameters::default()
                 },
             ),
         ] {
@@ -265,17 +311,9 @@ fn extra_reaches_into_the_parameters_of_a_language() {
     let extra =
         serde_json::json!({ "sampling_params": { "max_new_tokens": 3, "n": 1 }, "lora_path": "a" });
     let parameters = RequestParameters {
-        stream: true,
         max_tokens: 16,
-        min_tokens: None,
-        ignore_eos: false,
-        temperature: 0.0,
-        top_p: None,
-        top_k: None,
-        seed: None,
-        stop: Vec::new(),
         extra: extra.as_object().unwrap().clone(),
-        timeouts: TIMEOUTS,
+        ..RequestParameters::default()
     };
     let body =
         BodyTemplate::new(dialect(Api::Generate), "m", &parameters).fill(&Prompt::new("p", "a"));
@@ -283,4 +321,30 @@ fn extra_reaches_into_the_parameters_of_a_language() {
         String::from_utf8(body.to_vec()).unwrap(),
         r#"{"text":"a","stream":true,"lora_path":"a","sampling_params":{"temperature":0,"max_new_tokens":3,"n":1}}"#
     );
+}
+
+#[test]
+fn friendli_is_asked_behind_its_prefix_with_token_and_team() {
+    for prefix in ["/dedicated/v1", "/serverless/v1"] {
+        let (url, heard) = heard();
+        let backend = format!(
+            "{{ kind: friendli, url: \"{url}{prefix}\", auth: {{ bearer: {{ env: FRIENDLI_TOKEN }} }}, \
+             headers: {{ X-Friendli-Team: {{ env: FRIENDLI_TEAM }} }} }}"
+        );
+        let load = "{ levels: { users: 1, requests: 3, warmup: 0s, tail: drain } }";
+        let text = scenario(&backend, load, "slos: { errors: error count == 0 }\n");
+        let text = text.replace("m: any", "m: base");
+        let variables = [("FRIENDLI_TOKEN", "flp-1"), ("FRIENDLI_TEAM", "team-1")];
+        let ended = Desk::new().start_run(&text, &[], &variables).end();
+        ended.with_code(0);
+        let asked: Vec<String> = heard.try_iter().map(|(head, _)| head).collect();
+        assert_eq!(asked.len(), 3);
+        for head in asked {
+            let path = format!("POST {prefix}/chat/completions HTTP/1.1\r\n");
+            assert!(head.starts_with(&path), "{head}");
+            let head = head.to_lowercase();
+            assert!(head.contains("authorization: bearer flp-1"), "{head}");
+            assert!(head.contains("x-friendli-team: team-1"), "{head}");
+        }
+    }
 }

@@ -220,7 +220,7 @@ fn nearer_request_parameters_win_key_by_key() {
         let cell = plan.cells.iter().find(|cell| cell.id == id).unwrap();
         (
             cell.request.max_tokens,
-            serde_json::to_string(&cell.request.extra).unwrap(),
+            serde_json::to_string(&cell.request.beyond()).unwrap(),
         )
     };
     assert_eq!(
@@ -232,7 +232,7 @@ fn nearer_request_parameters_win_key_by_key() {
     );
     assert_eq!(
         request("vllm/qwen3/chat/ramp").1,
-        r#"{"repetition_penalty":1.1,"length_penalty":1.0,"chat_template_kwargs":{"enable_thinking":false}}"#
+        r#"{"chat_template_kwargs":{"enable_thinking":false},"repetition_penalty":1.1,"length_penalty":1.0}"#
     );
 }
 

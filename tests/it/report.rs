@@ -845,22 +845,13 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
         workload: Arc::new(workload.unwrap()),
         cache: PrefixCache::AsIs,
         request: RequestParameters {
-            stream: true,
-            max_tokens: 256,
-            min_tokens: None,
-            ignore_eos: false,
-            temperature: 0.0,
-            top_p: None,
-            top_k: None,
-            seed: None,
-            stop: Vec::new(),
-            extra: serde_json::Map::new(),
             timeouts: Timeouts {
                 connect: second,
                 first_token: second,
                 idle: second,
                 total: second,
             },
+            ..RequestParameters::default()
         },
         stages: vec![stage("warm", false, 30), stage("steady", true, 180)],
         segments: Vec::new(),

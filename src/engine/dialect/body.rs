@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Dialect;
 use super::adapters::Adapters;
+use super::wishes;
 use super::wording::{Wording, listing, wording};
 use crate::plan::RequestParameters;
 use crate::workload::Prompt;
@@ -53,6 +54,7 @@ impl BodyTemplate {
             min_tokens,
             ignore_eos,
         } = wording(dialect, parameters);
+        wishes::put(dialect.api, &parameters.wishes, &mut fields);
         for (key, value) in &parameters.extra {
             match (fields.get_mut(key), value) {
                 (Some(Value::Object(ours)), Value::Object(theirs)) => ours.extend(theirs.clone()),

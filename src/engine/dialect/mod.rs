@@ -8,6 +8,7 @@ pub mod dialog;
 pub mod answer;
 mod adapters;
 mod wording;
+mod wishes;
 pub mod event;
 pub mod glance;
 pub mod shape;
