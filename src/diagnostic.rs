@@ -21,7 +21,11 @@ pub struct SourceText {
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     texts: Vec<SourceText>,
+    composed: Arc<[ComposedLine]>,
 }
+
+/// A line of a scenario that was laid together, and where the value that ends it was written.
+pub type ComposedLine = (String, Option<Span>);
 
 /// Which text of [`Sources`] a span lies in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,6 +112,16 @@ impl Sources {
     /// Every text, in the order in which they were read.
     pub fn iter(&self) -> impl Iterator<Item = &SourceText> {
         self.texts.iter()
+    }
+
+    /// Keeps what these texts were laid together to.
+    pub fn keep_composed(&mut self, lines: Vec<ComposedLine>) {
+        self.composed = lines.into();
+    }
+
+    /// What these texts were laid together to; nothing where one text says it all.
+    pub fn composed(&self) -> &[ComposedLine] {
+        &self.composed
     }
 
     /// Where a span begins, for people: line and column from 1, columns in characters.

@@ -1,7 +1,7 @@
 // Keeps the page of a run that goes on up to date: hears that there is news, fetches the page, and changes what differs.
 "use strict";
 (() => {
-  const PARTS = ["header", "#verdicts", "#results", "#environment", "#scenario"];
+  const PARTS = ["header", "#verdicts", "#results", "#backends", "#environment", "#scenario"];
 
   // Makes `old` like `fresh` and leaves alone what a reader has done: what is open, focused, chosen, filtered.
   function match(old, fresh) {

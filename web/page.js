@@ -22,7 +22,7 @@
     "in_flight": "requests in flight", "sent": "sent", "answered": "answered", "failed": "failed",
     "gpu.util": "GPU utilization", "gpu.memory_used": "GPU memory used", "gpu.power": "GPU power", "gpu.temperature": "GPU temperature",
     "gpu.sm_clock": "GPU clock", "kv_cache": "KV cache used", "queue": "engine queue", "running": "running in the engine",
-    "client.cpu": "the client's CPU", "client.rss": "the client's memory", "client.lag": "the client's lag",
+    "client.cpu": "the client's CPU", "client.rss": "the client's memory", "client.lag": "the client's lag", "client.loop": "the client's longest turn",
     "error_rate": "error rate", "energy_per_token": "energy per token",
   };
   const named = (metric) => METRICS[metric] ?? metric;
@@ -425,7 +425,7 @@
       },
       table: {
         head: ["share", ...all.map(({ cell }) => cell.short)],
-        rows: [0, 10, 25, 50, 75, 90, 95, 99, 100].map((share) => [`${share} %`, ...all.map(({ it }) => told(it.quantiles[Math.round((share / 100) * (it.quantiles.length - 1))], "ms"))]),
+        rows: [0, 10, 25, 50, 75, 90, 95, 99, 100].map((share) => [`${share} %`, ...all.map(({ it }) => told(it.quantiles[Math.ceil((share * (it.quantiles.length - 1)) / 100)], "ms"))]),
       },
     };
   }
@@ -452,23 +452,42 @@
 
   // ---- over time -----------------------------------------------------------------------------------------------------
 
-  const PANELS = [["in_flight", "running", "queue"], ["sent", "answered", "failed"], ["output_tps"], ["gpu.util", "kv_cache"], ["gpu.memory_used"], ["gpu.power"], ["gpu.temperature"], ["client.cpu"]];
+  const PANELS = [["ttft"], ["e2e"], ["in_flight", "running", "queue"], ["sent", "answered", "failed"], ["output_tps"], ["gpu.util", "kv_cache"], ["gpu.memory_used"], ["gpu.power"], ["gpu.temperature"], ["client.cpu"], ["client.lag"]];
   const runOf = () => drawn.runs[Number($("run").value)];
   const LINES = ["#2f6fdb", "#c2571a", "#2e8b57", "#8e44ad", "#b03060", "#00838f", "#7a6a00", "#5b6470"];
+  // SLOs that broke in a run: those of whole stages, and those with a window, which tell when they broke in this repeat.
+  const brokenIn = (run) => failing.filter((one) => one.cell === run.cell).map((one) => ({ ...one, windows: (one.broken ?? []).filter((window) => window.repeat === run.repeat) }));
   function shades(run) {
+    const broken = brokenIn(run);
     const areas = run.spans.map((span) => {
-      const failed = failing.filter((one) => one.cell === run.cell && one.stage === span.stage).map((one) => one.id);
-      const back = failed.length ? colour("shade-fail") : span.measured ? colour("shade") : "transparent";
+      const failed = broken.filter((one) => one.stage === span.stage);
+      const whole = failed.some((one) => !one.broken);
+      const back = whole ? colour("shade-fail") : span.measured ? colour("shade") : "transparent";
       const name = failed.length ? `${span.stage} ✗` : span.measured ? span.stage : "";
       return [{ xAxis: span.from_s, name, itemStyle: { color: back }, label: { color: colour(failed.length ? "fail" : "quiet") } }, { xAxis: span.to_s }];
     });
-    return { silent: true, label: { position: "top", fontSize: 11 }, data: areas };
+    const windows = broken.flatMap((one) => one.windows.map((window) => [{ xAxis: window.from_s, itemStyle: { color: colour("shade-fail") } }, { xAxis: window.to_s }]));
+    return { silent: true, label: { position: "top", fontSize: 11 }, data: [...areas, ...windows] };
+  }
+  // The instants at which a window begins in which an SLO does not hold.
+  function breaches(run) {
+    const starts = new Set(brokenIn(run).flatMap((one) => one.windows.map((window) => window.from_s)));
+    return { silent: true, symbol: "none", label: { show: false }, lineStyle: { color: colour("fail"), type: "dashed", width: 1 }, data: [...starts].map((at) => ({ xAxis: at })) };
+  }
+  // Neighbouring windows are told as one.
+  function joined(windows) {
+    const told = [];
+    for (const { from_s: from, to_s: to } of windows) {
+      if (told.length && told.at(-1)[1] === from) told.at(-1)[1] = to;
+      else told.push([from, to]);
+    }
+    return told.map(([from, to]) => `${digits(from)} to ${digits(to)} s`).join(", ");
   }
   function timeline(metrics) {
     const run = runOf();
     const lines = run.timelines.filter((line) => metrics.includes(line.metric));
     if (lines.length === 0) return null;
-    const label = (line) => named(line.metric) + (line.device === undefined ? "" : ` ${line.device}`);
+    const label = (line) => named(line.metric) + (line.device === undefined ? "" : ` ${line.device}`) + (line.stat === undefined ? "" : ` ${line.stat}`);
     const unit = lines[0].unit;
     return {
       about: `${lines.map(label).join(", ")} of ${run.cell}.`,
@@ -478,9 +497,9 @@
         xAxis: { type: "value", name: "seconds since the cell began", min: 0, max: run.every_s * Math.max(...lines.map((line) => line.values.length)) },
         yAxis: { type: "value", name: unitName(unit), min: 0 },
         series: lines.map((line, at) => ({
-          type: "line", name: label(line), showSymbol: line.values.length < 30, symbolSize: 4, lineStyle: { width: 1.6 }, itemStyle: { color: LINES[at % LINES.length] },
+          type: "line", name: label(line), showSymbol: line.values.length < 30 || line.stat !== undefined, symbolSize: 4, lineStyle: { width: 1.6 }, itemStyle: { color: LINES[at % LINES.length] },
           data: line.values.map((value, point) => ({ value: [(point + 0.5) * run.every_s, scaled(value, line.unit)], raw: value, unit: line.unit })),
-          markArea: at === 0 ? shades(run) : undefined,
+          ...(at === 0 ? { markArea: shades(run), markLine: breaches(run) } : {}),
         })),
       },
       table: {
@@ -493,12 +512,16 @@
     const run = runOf();
     const seen = new Set(run.timelines.map((line) => line.metric));
     const listed = PANELS.flat();
-    const others = [...seen].filter((metric) => !listed.includes(metric) && !["client.rss", "client.lag", "gpu.memory_total"].includes(metric)).map((metric) => [metric]);
+    const others = [...seen].filter((metric) => !listed.includes(metric) && !["client.rss", "gpu.memory_total"].includes(metric)).map((metric) => [metric]);
     const panels = [...PANELS, ...others].map((panel) => panel.filter((metric) => seen.has(metric))).filter((panel) => panel.length > 0);
-    const failed = failing.filter((one) => one.cell === run.cell);
-    $("time-note").textContent = failed.length
-      ? `Stages in red failed: ${[...new Set(failed.map((one) => `${one.stage} (${failed.filter((other) => other.stage === one.stage).map((other) => other.id).join(", ")})`))].join("; ")}.`
-      : "Measured stages are shaded.";
+    const failed = brokenIn(run);
+    const whole = failed.filter((one) => !one.broken);
+    const stages = [...new Set(whole.map((one) => one.stage))].map((stage) => `${stage} (${whole.filter((one) => one.stage === stage).map((one) => one.id).join(", ")})`);
+    const windowed = failed.filter((one) => one.windows.length > 0).map((one) => `${one.id} in ${one.stage} at ${joined(one.windows)}`);
+    $("time-note").textContent = [
+      stages.length ? `Stages in red failed: ${stages.join("; ")}.` : "Measured stages are shaded.",
+      windowed.length ? `In red within a stage, an SLO did not hold: ${windowed.join("; ")}.` : "",
+    ].join(" ").trim();
     const drawnNow = [...$("timelines").children];
     if (keep === true && drawnNow.map((element) => element.dataset.metrics).join() === panels.map((panel) => panel.join(" ")).join()) {
       drawnNow.forEach(update);

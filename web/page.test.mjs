@@ -50,6 +50,21 @@ test("hovering a chart tells its values, and so do the arrow keys", async () => 
   await close();
 });
 
+test("windows in which an SLO broke are marked, and told in words", async () => {
+  const { page, close } = await opened();
+  const note = await page.textContent("#time-note");
+  assert.match(note, /In red within a stage, an SLO did not hold: instant in c\d+ at [\d.]+ to [\d.]+ s/);
+  assert.ok((await page.locator("#timelines figure").first().locator('svg path[stroke-dasharray]').count()) > 0);
+  await close();
+});
+
+test("several backends stand side by side, and what differs between them", async () => {
+  const { page, close } = await opened();
+  assert.ok((await page.locator("#backends li").count()) > 0);
+  assert.ok((await page.locator("#environment details table tbody tr").count()) > 0);
+  await close();
+});
+
 test("zoom buttons narrow what is seen and show all of it again", async () => {
   const { page, close } = await opened();
   const figure = page.locator("#timelines figure").first();

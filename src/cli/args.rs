@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::live::Address;
+use crate::report::Summary;
 use crate::report::compat::Suite;
 use crate::report::junit::Flavour;
 
@@ -399,6 +400,17 @@ pub enum SummaryMode {
     Full,
     /// Nothing.
     None,
+}
+
+impl SummaryMode {
+    /// What is shown.
+    pub fn summary(self) -> Summary {
+        match self {
+            SummaryMode::Compact => Summary::Compact,
+            SummaryMode::Full => Summary::Full,
+            SummaryMode::None => Summary::None,
+        }
+    }
 }
 
 /// `scenario quick`.

@@ -186,6 +186,12 @@ pub(super) fn read_text(
             None
         }
     };
+    if let Some(composition) = &composition {
+        let written_alone = sources.iter().count() == 1 && !text.contains("${{");
+        if !written_alone || options.inputs.profile.is_some() {
+            sources.keep_composed(composition.resolved_lines(&sources));
+        }
+    }
     provenance.explain(&mut diagnostics);
     let wrong = diagnostics
         .iter()

@@ -16,7 +16,7 @@ use crate::observation::CellResult;
 use crate::plan::Plan;
 use crate::report::kept::{self, Kept};
 use crate::report::model::Status;
-use crate::report::{Frame, Known, RunEnding, Summary, View, charts, model, older, terminal};
+use crate::report::{Frame, Known, RunEnding, View, charts, model, older, terminal};
 
 pub(super) fn judge(
     args: &JudgeArgs,
@@ -59,11 +59,7 @@ pub(super) fn judge(
         width: console.width(),
         colour: console.color,
         verbose: args.verbose,
-        summary: match args.summary {
-            SummaryMode::Compact => Summary::Compact,
-            SummaryMode::Full => Summary::Full,
-            SummaryMode::None => Summary::None,
-        },
+        summary: args.summary.summary(),
         ..View::default()
     };
     if let Some(folder) = &args.out {

@@ -11,7 +11,7 @@ use super::console::Console;
 use super::exit::Exit;
 use super::results::Results;
 use super::saved;
-use crate::report::{Summary, View, ranking, tap, terminal};
+use crate::report::{View, ranking, tap, terminal};
 
 pub(super) fn report(args: &ReportArgs, console: &Console) -> anyhow::Result<Exit> {
     let mut saved = saved::read(&args.results)?;
@@ -22,11 +22,7 @@ pub(super) fn report(args: &ReportArgs, console: &Console) -> anyhow::Result<Exi
         width: console.width(),
         colour: console.color,
         verbose: args.verbose,
-        summary: match args.summary {
-            SummaryMode::Compact => Summary::Compact,
-            SummaryMode::Full => Summary::Full,
-            SummaryMode::None => Summary::None,
-        },
+        summary: args.summary.summary(),
         junit: args.junit.flavour(),
     };
     let folder = args.out.as_deref().unwrap_or(&saved.folder);

@@ -22,9 +22,7 @@ use crate::report::kept::{self, Keeper};
 use crate::report::ndjson::RequestLog;
 use crate::report::progress::{Mode, Progress};
 use crate::report::requests::{Names, rows};
-use crate::report::{
-    Frame, RunEnding, Summary, View, charts, csv, github, markdown, model, tap, terminal,
-};
+use crate::report::{Frame, RunEnding, View, charts, csv, github, markdown, model, tap, terminal};
 use crate::run::{self, Interrupt, World};
 use crate::spec::NamedCommand;
 use crate::telemetry::{git_facts, host_facts};
@@ -394,11 +392,7 @@ fn view(output: &OutputArgs, console: &Console) -> View {
         width: console.width(),
         colour: console.color,
         verbose: output.verbose,
-        summary: match output.summary {
-            SummaryMode::Compact => Summary::Compact,
-            SummaryMode::Full => Summary::Full,
-            SummaryMode::None => Summary::None,
-        },
+        summary: output.summary.summary(),
         junit: output.junit.flavour(),
     }
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::environment;
 use super::model::{
-    Category, Cell, CellRun, CellStatus, Client, Counts, Environment, Event, Failures, Lag, Metric,
-    Place, Reason, Report, SCHEMA, Scenario, SourceFile, Stage, StageNumbers, StageRepeat,
-    StateCounts, Status, Value, Verdict, VerdictRepeat, VerdictStatus,
+    Broken, Category, Cell, CellRun, CellStatus, Client, Counts, Environment, Event, Failures, Lag,
+    Metric, Place, Reason, Report, ResolvedLine, SCHEMA, Scenario, SourceFile, Stage, StageNumbers,
+    StageRepeat, StateCounts, Status, Value, Verdict, VerdictRepeat, VerdictStatus,
 };
 use super::ranking;
 use super::rerun::Ids;
 use super::wording::{percent, rounded};
 use crate::assertion::{Better, find};
-use crate::diagnostic::Sources;
+use crate::diagnostic::{Sources, Span};
 use crate::observation::{
     CellResult, ClientFacts, Ending, LagHistogram, NotRun, Observations, Outcome, RequestRecord,
     StampSource,
@@ -108,6 +108,15 @@ pub fn build(inputs: &Inputs) -> Report {
             .map(|source| SourceFile {
                 path: source.path.display().to_string(),
                 text: source.text.to_string(),
+            })
+            .collect(),
+        resolved: inputs
+            .sources
+            .composed()
+            .iter()
+            .map(|(text, written)| ResolvedLine {
+                text: text.clone(),
+                at: written.map(|span| place(inputs.sources, span)),
             })
             .collect(),
     };
@@ -657,7 +666,6 @@ fn verdict_of(inputs: &Inputs, verdict: &verdict::Verdict) -> Verdict {
         .collect();
     stages.dedup();
     let ids: Vec<String> = cells.iter().map(|cell| cell.id.clone()).collect();
-    let at = verdict.span.map(|span| inputs.sources.locate(span));
     let (status, reason) = state_of(&verdict.state);
     Verdict {
         id: verdict.id.clone(),
@@ -703,11 +711,8 @@ fn verdict_of(inputs: &Inputs, verdict: &verdict::Verdict) -> Verdict {
         excerpt: verdict
             .span
             .map(|span| inputs.sources.line(span).trim().to_owned()),
-        at: at.map(|at| Place {
-            file: at.path.display().to_string(),
-            line: at.line as u32,
-            col: at.column as u32,
-        }),
+        at: verdict.span.map(|span| place(inputs.sources, span)),
+        broken: verdict.repeats.iter().flat_map(broken_in).collect(),
         repeats: if verdict.repeats.len() > 1 {
             verdict.repeats.iter().map(repeat_of).collect()
         } else {
@@ -715,6 +720,15 @@ fn verdict_of(inputs: &Inputs, verdict: &verdict::Verdict) -> Verdict {
         },
         rerun: rerun(inputs, &cells, status),
         advice: verdict.advice.clone(),
+    }
+}
+
+fn place(sources: &Sources, span: Span) -> Place {
+    let at = sources.locate(span);
+    Place {
+        file: at.path.display().to_string(),
+        line: at.line as u32,
+        col: at.column as u32,
     }
 }
 
@@ -756,6 +770,14 @@ fn value_of(value: &verdict::Value) -> Value {
         unit: value.unit.to_owned(),
         text: value.text.clone(),
     }
+}
+
+fn broken_in(repeat: &RepeatVerdict) -> impl Iterator<Item = Broken> {
+    repeat.broken.iter().map(|(from, to)| Broken {
+        repeat: repeat.repeat,
+        from_s: from.as_secs(),
+        to_s: to.as_secs(),
+    })
 }
 
 fn repeat_of(repeat: &RepeatVerdict) -> VerdictRepeat {

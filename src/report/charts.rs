@@ -63,9 +63,12 @@ pub struct Timeline {
     /// The GPU, for quantities that each has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<u32>,
+    /// `p50` or `p95`, where it is a statistic of requests and not a mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stat: Option<String>,
     /// The unit; shares are fractions with an empty unit.
     pub unit: String,
-    /// The mean of each interval; `null` where nothing was seen.
+    /// The mean of each interval, or that statistic of the requests that were planned in it; `null` where nothing was seen.
     pub values: Vec<Option<f64>>,
 }
 
@@ -91,7 +94,8 @@ pub struct Distribution {
     pub unit: String,
     /// Values.
     pub n: u64,
-    /// The quantiles of [`STEPS`] equal steps, from the smallest value to the largest, by nearest rank.
+    /// The quantiles of equal steps from the smallest value to the largest, by nearest rank: [`STEPS`], or as many as there are
+    /// values.
     pub quantiles: Vec<f64>,
     /// Where the first bar of the histogram begins.
     pub from: f64,
@@ -130,7 +134,7 @@ pub struct SlowRequest {
     pub output_tokens: Option<u32>,
 }
 
-/// Steps between the smallest and the largest quantile of a [`Distribution`].
+/// The most steps between the smallest and the largest quantile of a [`Distribution`].
 pub const STEPS: usize = 200;
 /// Bars of a histogram.
 const BARS: usize = 40;
@@ -195,7 +199,9 @@ pub fn leave_open(charts: &mut RunCharts, in_flight: &Series, longest: f64) {
     for line in &mut charts.timelines {
         match line.metric.as_str() {
             "in_flight" => line.values = sampled(in_flight, axis).values,
-            "sent" | "output_tps" => line.values.iter_mut().skip(known).for_each(|it| *it = None),
+            "sent" | "output_tps" | "ttft" | "e2e" => {
+                line.values.iter_mut().skip(known).for_each(|it| *it = None)
+            }
             _ => {}
         }
     }
@@ -214,6 +220,7 @@ fn run_charts(report: &Report, seen: &Observations) -> RunCharts {
         .unwrap_or_default();
     let axis = Axis::until(end.as_secs());
     let mut timelines = traffic(&seen.records, axis);
+    timelines.extend(latencies(report, seen, axis));
     timelines.extend(
         seen.telemetry
             .iter()
@@ -294,6 +301,7 @@ fn traffic(records: &[RequestRecord], axis: Axis) -> Vec<Timeline> {
     let line = |metric: &str, unit: &str, values: Vec<f64>| Timeline {
         metric: metric.to_owned(),
         device: None,
+        stat: None,
         unit: unit.to_owned(),
         values: values
             .into_iter()
@@ -307,6 +315,50 @@ fn traffic(records: &[RequestRecord], axis: Axis) -> Vec<Timeline> {
         line("failed", "req/s", failed),
         line("output_tps", "tok/s", tokens),
     ]
+}
+
+/// Latencies of answered requests by the interval in which they were planned.
+fn latencies(report: &Report, seen: &Observations, axis: Axis) -> Vec<Timeline> {
+    let stages = &report.cells[seen.cell].stages;
+    let mut lines = Vec::new();
+    for metric in ["ttft", "e2e"] {
+        let mut values: Vec<Vec<f64>> = vec![Vec::new(); axis.points];
+        for record in seen.records.iter().filter(|it| it.outcome == Outcome::Ok) {
+            let open_loop = stages.get(record.stage).is_some_and(|it| it.open_loop);
+            let latency = measure::value(record, metric, start_clock(open_loop));
+            values[axis.at(record.intended)].extend(latency.map(|seconds| seconds * 1e3));
+        }
+        for one in &mut values {
+            one.sort_by(f64::total_cmp);
+        }
+        if values.iter().all(Vec::is_empty) {
+            continue;
+        }
+        for (stat, percent) in [("p50", 50), ("p95", 95)] {
+            lines.push(Timeline {
+                metric: metric.to_owned(),
+                device: None,
+                stat: Some(stat.to_owned()),
+                unit: "ms".to_owned(),
+                values: values
+                    .iter()
+                    .map(|one| {
+                        let rank = (one.len() * percent).div_ceil(100);
+                        one.get(rank.checked_sub(1)?).map(|value| short(*value))
+                    })
+                    .collect(),
+            });
+        }
+    }
+    lines
+}
+
+/// Where latencies start that people look at.
+fn start_clock(open_loop: bool) -> StartClock {
+    match open_loop {
+        true => StartClock::Intended,
+        false => StartClock::Sent,
+    }
 }
 
 /// Adds the seconds of `from` to `to` that fall into each interval.
@@ -351,6 +403,7 @@ fn sampled(series: &Series, axis: Axis) -> Timeline {
     Timeline {
         metric: series.metric.to_string(),
         device: series.device,
+        stat: None,
         unit: dimension.unit_text().to_owned(),
         values,
     }
@@ -367,11 +420,7 @@ fn stage_charts(cell: &str, stage: &Stage, number: usize, runs: &[&Observations]
                 .map(|record| (run.repeat, record))
         })
     };
-    let clock = if stage.open_loop {
-        StartClock::Intended
-    } else {
-        StartClock::Sent
-    };
+    let clock = start_clock(stage.open_loop);
     let answered = || {
         requests()
             .map(|(_, record)| record)
@@ -401,8 +450,10 @@ fn distribution(metric: &str, mut values: Vec<f64>) -> Option<Distribution> {
         return None;
     }
     let rank = |share: f64| ((share * n as f64).ceil() as usize).clamp(1, n) - 1;
-    let quantiles = (0..=STEPS)
-        .map(|step| short(values[rank(step as f64 / STEPS as f64)]))
+    // Of few values there are no more quantiles than values.
+    let steps = STEPS.min(n);
+    let quantiles = (0..=steps)
+        .map(|step| short(values[rank(step as f64 / steps as f64)]))
         .collect();
     let (from, to) = (values[0], values[rank(HISTOGRAM_TO)]);
     let width = bar_width(from, to);
@@ -500,7 +551,7 @@ fn slowest<'a>(requests: impl Iterator<Item = (u32, &'a RequestRecord)>) -> Vec<
 }
 
 /// Five significant digits: no chart shows more.
-fn short(value: f64) -> f64 {
+pub(super) fn short(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return 0.0;
     }
@@ -551,6 +602,7 @@ mod tests {
         let line = |metric: &str| Timeline {
             metric: metric.into(),
             device: None,
+            stat: None,
             unit: String::new(),
             values: vec![Some(1.0); 4],
         };

@@ -15,6 +15,8 @@ const LISTED: usize = 40;
 
 const PAGE: &str = include_str!("../../web/compare.html.j2");
 const STYLE: &str = include_str!("../../web/page.css");
+/// Filters its rows.
+const SCRIPT: &str = include_str!("../../web/compare.js");
 
 /// The comparison for a terminal.
 pub fn terminal(comparison: &Comparison, view: &View) -> String {
@@ -94,6 +96,7 @@ pub fn html(comparison: &Comparison, _view: &View) -> String {
     #[derive(Serialize)]
     struct Page<'a> {
         css: &'static str,
+        script: &'static str,
         title: String,
         tally: String,
         status: &'static str,
@@ -103,6 +106,7 @@ pub fn html(comparison: &Comparison, _view: &View) -> String {
     }
     let page = Page {
         css: STYLE,
+        script: SCRIPT,
         title: title(comparison),
         tally: tally(comparison),
         status: if comparison.count(Finding::Worse) > 0 {

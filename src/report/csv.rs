@@ -152,16 +152,7 @@ fn stage_rows(rows: &mut Vec<[String; 9]>, place: [&str; 4], numbers: &StageNumb
             .map(str::to_owned),
         );
     };
-    let counts = [
-        ("planned", numbers.planned),
-        ("sent", numbers.sent),
-        ("ok", numbers.ok),
-        ("failed", numbers.failed),
-        ("cut", numbers.cut),
-        ("dropped", numbers.dropped),
-        ("unsent", numbers.unsent),
-    ];
-    for (name, count) in counts {
+    for (name, count) in numbers.counts() {
         add("requests", name, count.to_string(), "req", numbers.planned);
     }
     let mut add_metric = |name: &str, metric: &Metric| {

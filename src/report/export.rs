@@ -72,15 +72,7 @@ fn stage_points(points: &mut Vec<Point>, place: &[(&'static str, String)], numbe
             value,
         });
     };
-    for (outcome, count) in [
-        ("planned", numbers.planned),
-        ("sent", numbers.sent),
-        ("ok", numbers.ok),
-        ("failed", numbers.failed),
-        ("cut", numbers.cut),
-        ("dropped", numbers.dropped),
-        ("unsent", numbers.unsent),
-    ] {
+    for (outcome, count) in numbers.counts() {
         add("requests", outcome, "req", count as f64);
     }
     for (name, metric) in &numbers.metrics {

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::charts::Charts;
 use super::model::{Report, Status, Verdict, VerdictStatus};
+use super::ranking::text::{Section, told_on_a_page};
 use super::terminal::{RESULTS, result_rows};
-use super::{colours, wording};
+use super::{drawn, wording};
 
 const PAGE: &str = include_str!("../../web/report.html.j2");
 const STYLE: &str = include_str!("../../web/page.css");
@@ -88,6 +89,9 @@ struct Page<'a> {
     note: Option<&'static str>,
     head: Vec<&'static str>,
     rows: Vec<ResultRow>,
+    /// What may be said of backends side by side: what it stands on, and the sections.
+    ranking: Option<(String, Vec<Section>)>,
+    fairness: Vec<Fairness<'a>>,
     differences: Vec<String>,
     host: Vec<(&'static str, String)>,
     gpus: Vec<String>,
@@ -152,6 +156,11 @@ fn page<'a>(report: &'a Report, charts: &Charts, live: Option<&'a Live>) -> Page
                 stage: row.stage,
             })
             .collect(),
+        ranking: report
+            .ranking
+            .as_ref()
+            .map(|ranking| told_on_a_page(report, ranking)),
+        fairness: fairness(report),
         differences: differences(report),
         host: host(report),
         gpus: gpus(report),
@@ -159,7 +168,7 @@ fn page<'a>(report: &'a Report, charts: &Charts, live: Option<&'a Live>) -> Page
         events: events(report),
         command: report.command.join(" "),
         scenario: scenario(report),
-        data: embedded(report, charts),
+        data: drawn::embedded(report, charts),
         library: LIBRARY,
         script: SCRIPT,
         live,
@@ -175,61 +184,6 @@ fn mark(report: &Report) -> &'static str {
         Status::Measured => "–",
         Status::Inconclusive | Status::Interrupted => "?",
     }
-}
-
-// ---- what the charts are drawn from ----------------------------------------------------------------------------------
-
-#[derive(Serialize)]
-struct Embedded<'a> {
-    report: Drawn<'a>,
-    charts: &'a Charts,
-    names: Vec<String>,
-    colours: Vec<&'static str>,
-    failing: Vec<Failing<'a>>,
-}
-
-/// Of the report what charts need.
-#[derive(Serialize)]
-struct Drawn<'a> {
-    repeats: u32,
-    cells: &'a [super::model::Cell],
-}
-
-/// A stage that broke an SLO.
-#[derive(Serialize)]
-struct Failing<'a> {
-    cell: &'a str,
-    stage: &'a str,
-    id: &'a str,
-}
-
-/// The data as JSON that may stand inside a script element: no `<` closes it.
-fn embedded(report: &Report, charts: &Charts) -> String {
-    let failing = report
-        .verdicts
-        .iter()
-        .filter(|verdict| verdict.status == VerdictStatus::Fail)
-        .filter_map(|verdict| {
-            Some(Failing {
-                cell: verdict.cell.as_deref()?,
-                stage: verdict.stage.as_deref()?,
-                id: &verdict.id,
-            })
-        })
-        .collect();
-    let data = Embedded {
-        report: Drawn {
-            repeats: report.repeats,
-            cells: &report.cells,
-        },
-        charts,
-        names: wording::short_ids(report),
-        colours: colours::of_cells(report),
-        failing,
-    };
-    serde_json::to_string(&data)
-        .expect("plain data has no reason to fail")
-        .replace('<', "\\u003c")
 }
 
 // ---- verdicts --------------------------------------------------------------------------------------------------------
@@ -333,6 +287,58 @@ fn failures(report: &Report) -> Vec<String> {
 }
 
 // ---- environment -----------------------------------------------------------------------------------------------------
+
+/// Backends that stand side by side, and what was alike between them.
+#[derive(Serialize)]
+struct Fairness<'a> {
+    /// Their cells' id without the backend.
+    place: &'a str,
+    backends: Vec<&'a str>,
+    differing: Vec<&'a str>,
+    rows: Vec<FairnessRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct FairnessRow<'a> {
+    what: &'a str,
+    differs: bool,
+    values: Vec<&'a str>,
+}
+
+fn fairness(report: &Report) -> Vec<Fairness<'_>> {
+    let told = report.fairness.iter().map(|comparison| {
+        let facts = &comparison.facts;
+        let split = |id: &'_ String| {
+            let mut cells = report.cells.iter();
+            let cell = cells.find(|cell| cell.id == *id)?;
+            let rest = cell.id.strip_prefix(cell.backend.as_str())?;
+            Some((cell.backend.as_str(), rest.trim_start_matches('/')))
+        };
+        let cells: Vec<(&str, &str)> = comparison.cells.iter().filter_map(split).collect();
+        Fairness {
+            place: cells.first().map_or("", |(_, rest)| rest),
+            backends: cells.iter().map(|(backend, _)| *backend).collect(),
+            differing: facts
+                .iter()
+                .filter(|fact| fact.differs)
+                .map(|fact| fact.what.as_str())
+                .collect(),
+            rows: facts
+                .iter()
+                .map(|fact| FairnessRow {
+                    what: &fact.what,
+                    differs: fact.differs,
+                    values: fact
+                        .values
+                        .iter()
+                        .map(|value| value.as_deref().unwrap_or("not known"))
+                        .collect(),
+                })
+                .collect(),
+        }
+    });
+    told.collect()
+}
 
 /// What the engines do not share, and what therefore may be what is compared.
 fn differences(report: &Report) -> Vec<String> {
@@ -498,6 +504,8 @@ fn events(report: &Report) -> Vec<String> {
 #[derive(Serialize)]
 struct File<'a> {
     path: &'a str,
+    /// What all files were laid together to.
+    resolved: bool,
     lines: Vec<Line<'a>>,
 }
 
@@ -510,37 +518,51 @@ struct Line<'a> {
 }
 
 fn scenario(report: &Report) -> Vec<File<'_>> {
-    report
-        .sources
-        .iter()
-        .map(|source| File {
-            path: &source.path,
-            lines: source
-                .text
-                .lines()
-                .zip(1..)
-                .map(|(text, number)| line(report, &source.path, text, number))
-                .collect(),
-        })
-        .collect()
+    let files = report.sources.iter().map(|source| File {
+        path: &source.path,
+        resolved: false,
+        lines: source
+            .text
+            .lines()
+            .zip(1..)
+            .map(|(text, number)| written(report, &source.path, text, number))
+            .collect(),
+    });
+    let resolved = File {
+        path: &report.scenario.path,
+        resolved: true,
+        lines: report
+            .resolved
+            .iter()
+            .map(|one| match &one.at {
+                Some(at) => line(report, &one.text, |it| it.at.as_ref() == Some(at)),
+                None => line(report, &one.text, |_| false),
+            })
+            .collect(),
+    };
+    let resolved = (!resolved.lines.is_empty()).then_some(resolved);
+    resolved.into_iter().chain(files).collect()
 }
 
-fn line<'a>(report: &'a Report, path: &str, text: &'a str, number: u32) -> Line<'a> {
-    let here: Vec<&Verdict> = report
-        .verdicts
-        .iter()
-        .filter(|verdict| {
-            let at = verdict.at.as_ref();
-            // Values of `--set` are sources of one name, so the line itself has to be the one.
-            let is_this = || {
-                verdict
-                    .excerpt
-                    .as_deref()
-                    .is_none_or(|it| it.trim() == text.trim())
-            };
-            at.is_some_and(|at| at.file == path && at.line == number) && is_this()
-        })
-        .collect();
+/// A line of a user's file.
+fn written<'a>(report: &'a Report, path: &str, text: &'a str, number: u32) -> Line<'a> {
+    line(report, text, |verdict| {
+        let at = verdict.at.as_ref();
+        // Values of `--set` are sources of one name, so the line itself has to be the one.
+        let is_this = || {
+            verdict
+                .excerpt
+                .as_deref()
+                .is_none_or(|it| it.trim() == text.trim())
+        };
+        at.is_some_and(|at| at.file == path && at.line == number) && is_this()
+    })
+}
+
+/// A line with what the verdicts on it come to.
+fn line<'a>(report: &'a Report, text: &'a str, is_on_it: impl Fn(&Verdict) -> bool) -> Line<'a> {
+    let verdicts = report.verdicts.iter();
+    let here: Vec<&Verdict> = verdicts.filter(|verdict| is_on_it(verdict)).collect();
     let count = |status| {
         here.iter()
             .filter(|verdict| verdict.status == status)

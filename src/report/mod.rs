@@ -31,6 +31,7 @@ pub mod older;
 pub mod export;
 pub mod parquet;
 pub mod progress;
+mod drawn;
 mod colours;
 mod wording;
 mod told;

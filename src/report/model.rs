@@ -67,6 +67,9 @@ pub struct Report {
     /// The user's files as they were read, so that a verdict can be shown where it was written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceFile>,
+    /// The scenario as it was laid together from these files, its profile and its variables; empty where one file says it all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolved: Vec<ResolvedLine>,
 }
 
 /// A result file of another tool.
@@ -87,6 +90,16 @@ pub struct SourceFile {
     pub path: String,
     /// Its text.
     pub text: String,
+}
+
+/// A line of a scenario that was laid together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ResolvedLine {
+    /// Its text.
+    pub text: String,
+    /// Where the value that ends it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Place>,
 }
 
 /// How a run ended.
@@ -445,6 +458,21 @@ pub struct StageNumbers {
     pub compat: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
+impl StageNumbers {
+    /// How many requests came to what, in the order of tables.
+    pub fn counts(&self) -> [(&'static str, u64); 7] {
+        [
+            ("planned", self.planned),
+            ("sent", self.sent),
+            ("ok", self.ok),
+            ("failed", self.failed),
+            ("cut", self.cut),
+            ("dropped", self.dropped),
+            ("unsent", self.unsent),
+        ]
+    }
+}
+
 /// The metrics of one category.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Category {
@@ -577,6 +605,9 @@ pub struct Verdict {
     pub at: Option<Place>,
     /// That line of the user's file.
     pub excerpt: Option<String>,
+    /// Of an SLO with a `window`, when it did not hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken: Vec<Broken>,
     /// What each repeat gave, when there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<VerdictRepeat>,
@@ -630,6 +661,17 @@ pub struct Value {
     pub unit: String,
     /// For people: `312ms`, `∞ (7 of 100 failed)`.
     pub text: String,
+}
+
+/// A window in which an SLO did not hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Broken {
+    /// Which repeat, from 0.
+    pub repeat: u32,
+    /// From when, in seconds since the cell began.
+    pub from_s: f64,
+    /// Until when.
+    pub to_s: f64,
 }
 
 /// A place in the user's file.

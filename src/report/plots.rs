@@ -15,6 +15,7 @@ use kuva::render::render::{Primitive, Scene, TextAnchor, render_multiple};
 
 use super::charts::Charts;
 use super::model::{Cell, Report, Stage, StageNumbers, VerdictStatus};
+use super::told::distinct;
 use super::{colours, wording};
 
 /// A plot: the name of its file without its ending, and what is on it.
@@ -162,6 +163,17 @@ fn value(stage: &Stage, path: &str, scale: f64) -> Option<Value> {
         low: repeats.iter().copied().fold(value, f64::min),
         high: repeats.iter().copied().fold(value, f64::max),
     })
+}
+
+/// How long a stage took, in seconds.
+fn took(stage: &Stage, numbers: &StageNumbers) -> Value {
+    let value = numbers.duration_s;
+    let repeats = stage.repeats.iter().map(|one| one.numbers.duration_s);
+    Value {
+        value,
+        low: repeats.clone().fold(value, f64::min),
+        high: repeats.fold(value, f64::max),
+    }
 }
 
 impl<'a> Book<'a> {
@@ -413,17 +425,8 @@ impl<'a> Book<'a> {
 
     fn peak_durations(&self) -> Vec<(String, &'static str, Value)> {
         let peaks = self.lines.iter().filter_map(|line| {
-            let (_, _, numbers) = line.points.last()?;
-            let duration = numbers.duration_s;
-            Some((
-                line.name.clone(),
-                line.colour,
-                Value {
-                    value: duration,
-                    low: duration,
-                    high: duration,
-                },
-            ))
+            let (_, stage, numbers) = line.points.last()?;
+            Some((line.name.clone(), line.colour, took(stage, numbers)))
         });
         peaks.collect()
     }
@@ -438,25 +441,58 @@ impl<'a> Book<'a> {
     }
 
     fn cross_model(&self) -> Option<Scene> {
+        let throughput = |line: &Line| value(line.points.last()?.1, "output_tps value", 1.0);
+        let duration = |line: &Line| Some(took(line.points.last()?.1, line.points.last()?.2));
         panels(
             1,
             2,
             [
                 (
-                    bars(&self.peaks("output_tps value", 1.0)),
+                    self.grouped(throughput),
                     format!("Peak Throughput by Model & Backend {HIGHER}"),
-                    "",
+                    "Backend",
                     "Throughput (Tokens/sec)",
                 ),
                 (
-                    bars(&self.peak_durations()),
+                    self.grouped(duration),
                     format!("Peak Concurrency Duration by Model & Backend {LOWER}"),
-                    "",
+                    "Backend",
                     "Duration (s)",
                 ),
             ],
             "",
         )
+    }
+
+    /// A group of bars for each backend, in it one for each model; where a backend has no such cell there is a gap.
+    fn grouped(&self, of: impl Fn(&Line<'a>) -> Option<Value>) -> Vec<Plot> {
+        let models = self.models();
+        let mut seen = false;
+        let (mut plot, mut reach) = (BarPlot::new(), Vec::new());
+        for backend in self.backends() {
+            let bars: Vec<(f64, &str)> = models
+                .iter()
+                .zip(PALETTE.iter().cycle())
+                .map(|(model, colour)| {
+                    let mut own = self.lines.iter().filter(|line| {
+                        (line.cell.backend.as_str(), line.cell.model.as_str()) == (backend, model)
+                    });
+                    let value = own.find_map(&of);
+                    seen |= value.is_some();
+                    reach.push(value.map_or((0.0, 0.0), |v| (v.value - v.low, v.high - v.value)));
+                    (value.map_or(0.0, |value| value.value), *colour)
+                })
+                .collect();
+            plot = plot.with_group(backend, bars);
+        }
+        if reach.iter().any(|(low, high)| low + high > 0.0) {
+            plot = plot.with_asymmetric_error(reach);
+        }
+        if seen {
+            vec![Plot::Bar(plot.with_legend(models))]
+        } else {
+            Vec::new()
+        }
     }
 
     fn gpus(&self) -> Option<Scene> {
@@ -703,30 +739,16 @@ fn points(cell: &Cell) -> Vec<(f64, &Stage, &StageNumbers)> {
         .collect()
 }
 
-fn distinct<'a>(all: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut seen = Vec::new();
-    all.for_each(|one| {
-        if !seen.contains(&one) {
-            seen.push(one);
-        }
-    });
-    seen
-}
-
 // ---- pictures --------------------------------------------------------------------------------------------------------
 
-/// One bar for each name, its value under it.
+/// One bar for each name.
 fn bars(values: &[(String, &'static str, Value)]) -> Vec<Plot> {
     if values.is_empty() {
         return Vec::new();
     }
-    let named = values.iter().map(|(name, colour, value)| {
-        (
-            format!("{name}: {}", wording::rounded(value.value)),
-            value.value,
-            *colour,
-        )
-    });
+    let named = values
+        .iter()
+        .map(|(name, colour, value)| (name.clone(), value.value, *colour));
     let mut plot = BarPlot::new().with_colored_bars(named);
     if values.iter().any(|(_, _, value)| value.low < value.high) {
         let reach = values
@@ -796,7 +818,7 @@ fn framed(plots: &[Plot], title: &str, x: &str, y: &str) -> Layout {
         .with_x_label(x)
         .with_y_label(y);
     match plots.first() {
-        Some(Plot::Bar(_)) => layout.with_y_axis_min(0.0).with_x_tick_rotate(-30.0),
+        Some(Plot::Bar(bars)) => over_bars(bars, layout.with_y_axis_min(0.0)),
         Some(Plot::Heatmap(map)) => {
             let (rows, columns) = (map.row_labels.clone(), map.col_labels.clone());
             // Rows lie from the bottom, and cells are centred on 1, 2, 3 …
@@ -813,6 +835,33 @@ fn framed(plots: &[Plot], title: &str, x: &str, y: &str) -> Layout {
                 .with_x_categories(columns.unwrap_or_default())
         }
         _ => layout.with_y_axis_min(0.0).with_x_axis_min(0.0),
+    }
+}
+
+/// The value of each bar above it and its whisker; long names stand aslant.
+fn over_bars(bars: &BarPlot, mut layout: Layout) -> Layout {
+    let mut whiskers = bars.errors.iter().flatten();
+    let mut highest: f64 = 0.0;
+    for (group, at) in bars.groups.iter().zip(1..) {
+        let width = bars.width / group.bars.len() as f64;
+        for (bar, place) in group.bars.iter().zip(0..) {
+            let top = bar.value + whiskers.next().map_or(0.0, |(_, above)| *above);
+            highest = highest.max(top);
+            if bar.value > 0.0 {
+                let x = f64::from(at) - bars.width / 2.0 + width * (f64::from(place) + 0.5);
+                let text = wording::rounded(bar.value);
+                layout = layout.with_annotation(TextAnnotation::new(text, x, top));
+            }
+        }
+    }
+    if highest > 0.0 {
+        // Room for the texts on top.
+        layout = layout.with_y_axis_max(highest * 1.12);
+    }
+    let letters = bars.groups.iter().map(|group| group.label.chars().count());
+    match letters.sum::<usize>() {
+        0..50 => layout,
+        _ => layout.with_x_tick_rotate(-30.0),
     }
 }
 

@@ -151,3 +151,14 @@ pub(super) fn higher_is_better(statistic: &str) -> bool {
         .map_or(statistic, |(name, _)| name);
     find(name).is_some_and(|metric| metric.better == Better::Higher)
 }
+
+/// Each of these once, in the order in which it came first.
+pub(super) fn distinct<'a>(all: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut seen = Vec::new();
+    all.for_each(|one| {
+        if !seen.contains(&one) {
+            seen.push(one);
+        }
+    });
+    seen
+}

@@ -9,7 +9,7 @@ use super::provenance::Provenance;
 use super::show::{self, Expressions, View};
 use super::tree::{Content, Key, Node};
 use super::vars::{Secret, VarOrigin, VarType, Variable};
-use crate::diagnostic::{SourceId, Sources, Span};
+use crate::diagnostic::{ComposedLine, SourceId, Sources, Span};
 use crate::secret::is_secret;
 
 /// A scenario composed of its files, its profile, and what the command line replaces.
@@ -62,6 +62,13 @@ impl Composition {
         let (root, kept) = self.resolved(sources);
         let renamed = portable::from_the_first(&root, sources);
         show::yaml(&root, &Expressions::Replaced(&kept, &renamed), view)
+    }
+
+    /// The same line by line, each with where the value that ends it was written.
+    pub fn resolved_lines(&self, sources: &Sources) -> Vec<ComposedLine> {
+        let (root, kept) = self.resolved(sources);
+        let renamed = portable::from_the_first(&root, sources);
+        show::lines(&root, &Expressions::Replaced(&kept, &renamed))
     }
 
     /// The same with these names for files, each by the place of its value.

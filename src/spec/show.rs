@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::portable::Renamed;
 use super::provenance::Provenance;
 use super::tree::{Content, Node};
-use crate::diagnostic::{Sources, Span};
+use crate::diagnostic::{ComposedLine, Sources, Span};
 
 /// How a scenario is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,8 +25,26 @@ pub(super) enum Expressions<'k> {
 
 /// The tree as YAML in block style: read again, it is the same tree.
 pub(super) fn yaml(root: &Node, expressions: &Expressions<'_>, view: View<'_>) -> String {
+    written(root, expressions, view).text
+}
+
+/// The same line by line, each with where the value that ends it was written.
+pub(super) fn lines(root: &Node, expressions: &Expressions<'_>) -> Vec<ComposedLine> {
+    let writer = written(root, expressions, View::default());
+    let mut ends = writer.ends.into_iter().peekable();
+    let numbered = writer.text.lines().zip(0..);
+    numbered
+        .map(|(line, number)| {
+            let end = ends.next_if(|(at, _)| *at == number);
+            (line.to_owned(), end.map(|(_, span)| span))
+        })
+        .collect()
+}
+
+fn written<'a>(root: &Node, expressions: &'a Expressions<'a>, view: View<'a>) -> Writer<'a> {
     let mut writer = Writer {
         text: String::new(),
+        ends: Vec::new(),
         expressions,
         view,
     };
@@ -35,11 +53,13 @@ pub(super) fn yaml(root: &Node, expressions: &Expressions<'_>, view: View<'_>) -
         Content::List(items) if !items.is_empty() => writer.items(items, 0),
         _ => writer.leaf(root),
     }
-    writer.text
+    writer
 }
 
 struct Writer<'a> {
     text: String,
+    /// The lines that end with a value, and where it was written.
+    ends: Vec<(usize, Span)>,
     expressions: &'a Expressions<'a>,
     view: View<'a>,
 }
@@ -108,6 +128,8 @@ impl Writer<'_> {
                 self.text.push_str(&quoted(&escaped, plain));
             }
         }
+        let line = self.text.bytes().filter(|byte| *byte == b'\n').count();
+        self.ends.push((line, node.span));
         if let Some((sources, provenance)) = self.view.origin {
             let at = |span: Span| {
                 let location = sources.locate(span);

@@ -8,7 +8,7 @@ use crate::assertion::{
     Assertion, Comparison, Dimension, Expression, Extreme, Kind, Operator, format_value,
 };
 use crate::observation::Outcome;
-use crate::units::trim_float;
+use crate::units::{Moment, trim_float};
 
 /// What one evaluation gave.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,8 @@ pub struct Told {
     pub detail: Option<String>,
     /// What to change.
     pub advice: Option<String>,
+    /// Of an SLO with a `window`, the windows in which it does not hold, since the cell began.
+    pub broken: Vec<(Moment, Moment)>,
 }
 
 impl Told {
@@ -46,6 +48,7 @@ impl Told {
             interval: None,
             detail: None,
             advice: None,
+            broken: Vec::new(),
         }
     }
 

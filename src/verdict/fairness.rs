@@ -4,7 +4,7 @@ use super::measure::invalid;
 use super::{State, Verdict};
 use crate::observation::{CellResult, Observations, TokenSource};
 use crate::plan::fairness::{compared, differ, listed};
-use crate::plan::{Cell, Count, Fairness, Level, Matter, Plan, Scope};
+use crate::plan::{Cell, Fairness, Matter, Plan, Scope};
 
 /// The cells that differ in their backend alone, and what is alike between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,36 +85,18 @@ pub(super) fn verdicts(plan: &Plan, results: &[CellResult]) -> Vec<Verdict> {
     }
     let verdict = |comparison: Comparison| {
         let differences = comparison.differences(plan);
-        let rule = "backends that are compared are treated alike".to_owned();
+        let advice = "make them alike, or write `fairness: warn`";
+        let scope = Scope {
+            cells: comparison.cells,
+            ..Scope::default()
+        };
+        let (state, advice) = match differences.as_slice() {
+            [] => (State::Pass, None),
+            some => (invalid(some.join("; ")), Some(advice.to_owned())),
+        };
         Verdict {
-            id: GUARD.to_owned(),
-            text: rule.clone(),
-            normal: rule,
-            name: GUARD.to_owned(),
-            level: Level::Fail,
-            advice: (!differences.is_empty())
-                .then(|| "make them alike, or write `fairness: warn`".to_owned()),
-            state: if differences.is_empty() {
-                State::Pass
-            } else {
-                invalid(differences.join("; "))
-            },
-            scope: Scope {
-                cells: comparison.cells,
-                ..Scope::default()
-            },
-            observed: None,
-            bound: None,
-            margin: None,
-            n: None,
-            thin: false,
-            interval: None,
-            count: Count::All,
-            clock: None,
-            override_index: None,
-            span: None,
-            repeats: Vec::new(),
-            detail: None,
+            advice,
+            ..Verdict::of_rule(GUARD, RULE, scope, state)
         }
     };
     fairness(plan, results).into_iter().map(verdict).collect()
@@ -122,6 +104,8 @@ pub(super) fn verdicts(plan: &Plan, results: &[CellResult]) -> Vec<Verdict> {
 
 /// The id of those verdicts.
 pub(super) const GUARD: &str = "guard:fairness";
+/// What they are about.
+const RULE: &str = "backends that are compared are treated alike";
 
 /// What a matter is in a cell, as its runs have shown it, else as it was planned.
 fn seen(matter: Matter, cell: &Cell, runs: Vec<&Observations>) -> Option<String> {

@@ -333,10 +333,14 @@ impl<'a> Runs<'a> {
             .flatten()
             .map(|slice| (slice, &slice.seen.ending))
             .find(|(_, ending)| **ending != Ending::Complete);
-        match ending {
+        let mut told = match ending {
             Some((slice, ending)) => after_early_end(slo, instance, slice, ending, told),
             None => told,
+        };
+        if told.state != State::Fail {
+            told.broken.clear();
         }
+        told
     }
 
     /// The instance with the numbers of the baseline, or why there are none; `None` if it asks for none.
@@ -455,37 +459,25 @@ impl<'a> Runs<'a> {
         let decides = as_told.iter().position(|(_, one)| *one == chosen);
         let guard = told[decides.unwrap_or(0)].1;
         let tripped = !matches!(chosen.state, State::Pass);
+        let id = format!("guard:{}", guard.key);
+        let stage_name = &self.plan.cells[cell].stages[stage].name;
+        let scope = Scope {
+            cells: vec![cell],
+            stages: vec![stage],
+            ..Scope::default()
+        };
         Verdict {
-            id: format!("guard:{}", guard.key),
-            text: guard.rule.clone(),
-            normal: guard.rule.clone(),
-            name: format!(
-                "guard:{} @{}",
-                guard.key, self.plan.cells[cell].stages[stage].name
-            ),
+            name: format!("{id} @{stage_name}"),
             level: guard.level,
-            scope: Scope {
-                cells: vec![cell],
-                stages: vec![stage],
-                ..Scope::default()
-            },
-            state: chosen.state,
             observed: chosen.observed,
             bound: chosen.bound,
-            margin: None,
             n: chosen.n,
-            thin: false,
-            interval: None,
-            count: crate::plan::Count::All,
-            clock: None,
-            override_index: None,
-            span: None,
             repeats: as_told
                 .into_iter()
                 .map(|(repeat, told)| in_report(repeat, told))
                 .collect(),
             advice: tripped.then(|| guard.advice.to_owned()),
-            detail: None,
+            ..Verdict::of_rule(&id, &guard.rule, scope, chosen.state)
         }
     }
 }
@@ -545,6 +537,7 @@ fn in_report(repeat: u32, told: Told) -> RepeatVerdict {
         observed: told.observed,
         bound: told.bound,
         margin: told.margin,
+        broken: told.broken,
     }
 }
 
@@ -566,28 +559,8 @@ fn name(id: &str, assertion: &Assertion, instance: &SloInstance) -> String {
 }
 
 fn skipped(id: &str, reason: &str) -> Verdict {
-    Verdict {
-        id: id.to_owned(),
-        text: String::new(),
-        normal: String::new(),
-        name: id.to_owned(),
-        level: Level::Fail,
-        scope: Scope::default(),
-        state: State::Skipped(reason.to_owned()),
-        observed: None,
-        bound: None,
-        margin: None,
-        n: None,
-        thin: false,
-        interval: None,
-        count: crate::plan::Count::All,
-        clock: None,
-        override_index: None,
-        span: None,
-        repeats: Vec::new(),
-        advice: None,
-        detail: None,
-    }
+    let state = State::Skipped(reason.to_owned());
+    Verdict::of_rule(id, "", Scope::default(), state)
 }
 
 /// Under `{gpu=*}` each GPU is judged on its own, and the worst decides.
@@ -642,6 +615,7 @@ fn in_windows(
         return judge(slices);
     };
     let mut worst: Option<Told> = None;
+    let mut broken = Vec::new();
     for index in 0..count {
         let part: Vec<Vec<Slice>> = slices
             .iter()
@@ -655,11 +629,17 @@ fn in_windows(
         if told.state != State::Pass {
             told.detail = Some(where_it_broke(&part, length, index));
         }
+        if told.state == State::Fail {
+            broken.extend(part.iter().flatten().next().and_then(Slice::window));
+        }
         if worst.as_ref().is_none_or(|worst| told.is_worse_than(worst)) {
             worst = Some(told);
         }
     }
-    worst.unwrap_or_else(|| judge(slices))
+    match worst {
+        Some(worst) => Told { broken, ..worst },
+        None => judge(slices),
+    }
 }
 
 fn windows_in(slice: &Slice, length: Duration) -> Option<u64> {

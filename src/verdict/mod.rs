@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use crate::diagnostic::Span;
 use crate::plan::{Count, Level, Scope, StartClock};
+use crate::units::Moment;
 
 /// What is said of one SLO, or one guard, in one scope.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +79,34 @@ pub struct Verdict {
     pub detail: Option<String>,
 }
 
+impl Verdict {
+    /// A verdict of level `fail` without any number, on a rule that stands in no file.
+    fn of_rule(id: &str, rule: &str, scope: Scope, state: State) -> Verdict {
+        Verdict {
+            id: id.to_owned(),
+            text: rule.to_owned(),
+            normal: rule.to_owned(),
+            name: id.to_owned(),
+            level: Level::Fail,
+            scope,
+            state,
+            observed: None,
+            bound: None,
+            margin: None,
+            n: None,
+            thin: false,
+            interval: None,
+            count: Count::All,
+            clock: None,
+            override_index: None,
+            span: None,
+            repeats: Vec::new(),
+            advice: None,
+            detail: None,
+        }
+    }
+}
+
 /// What a whole run comes to; its exit code follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -116,6 +145,8 @@ pub struct RepeatVerdict {
     pub bound: Option<Value>,
     /// Its margin.
     pub margin: Option<f64>,
+    /// Of an SLO with a `window`, the windows in which it does not hold, since the cell began.
+    pub broken: Vec<(Moment, Moment)>,
 }
 
 /// The four states; no other word is used for them in any output.

@@ -600,6 +600,7 @@ fn a_bound_must_hold_in_every_window() {
         verdict.detail.as_deref(),
         Some("in the window 8s to 10s of the stage, at 10 req/s")
     );
+    assert_eq!(verdict.repeats[0].broken, [(ms(8000), ms(10_000))]);
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod saved;
 mod ranking;
 mod import;
 mod plots;
+mod page;
 mod faces;
 mod compat;
 mod compare;

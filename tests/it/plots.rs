@@ -27,6 +27,10 @@ const PLOTS: [(&str, &[&str]); 21] = [
             "Peak Throughput by Model &amp; Backend (higher is better)",
             "Peak Concurrency Duration by Model &amp; Backend (lower is better)",
             "Duration (s)",
+            "Backend",
+            "vllm",
+            "sglang",
+            ">m<",
         ],
     ),
     (

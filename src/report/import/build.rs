@@ -119,6 +119,7 @@ pub fn build(found: &[(String, Found)], tool: &str, command: &[String]) -> Repor
         fairness: Vec::new(),
         external: Vec::new(),
         sources: Vec::new(),
+        resolved: Vec::new(),
     };
     report.ranking = ranking::rank(&report, &ranking::default_weights());
     report
@@ -441,6 +442,7 @@ fn verdict(file: &str, one: &Found, repeat: u32, doubt: Doubt) -> Verdict {
         override_index: None,
         at: None,
         excerpt: None,
+        broken: Vec::new(),
         repeats: Vec::new(),
         rerun: None,
         advice: None,

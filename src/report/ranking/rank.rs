@@ -6,7 +6,7 @@ use super::contest::{Asked, Entrant, Held, hold};
 use super::model::{Engine, EngineStatus, LeftOut, Ranking};
 use super::sentences;
 use crate::report::model::{Cell, CellStatus, Report, Stage, StageNumbers};
-use crate::report::told::{Told, error_guard_failed, is_simulated, sent_alike, tripped};
+use crate::report::told::{Told, distinct, error_guard_failed, is_simulated, sent_alike, tripped};
 use crate::report::wording;
 
 /// How often all intervals of a ranking are to hold at once.
@@ -647,14 +647,4 @@ fn memory_share(report: &Report, stages: &[&Stage]) -> Option<(String, f64)> {
         .max()?;
     let used = over_places(stages, "gpu.memory_used.max")?;
     Some(("gpu.memory_share".to_owned(), used / total as f64))
-}
-
-fn distinct<'a>(all: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut seen = Vec::new();
-    all.for_each(|one| {
-        if !seen.contains(&one) {
-            seen.push(one);
-        }
-    });
-    seen
 }

@@ -1,5 +1,6 @@
 //! The files that tell a ranking: `report.txt`, `report.md`, `performance_rankings.csv`, `benchmark_summary.json`.
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::model::{Contest, Engine, Ranking};
@@ -22,12 +23,15 @@ pub const FILES: [(&str, Renderer); 4] = [
 const WIDTH: usize = 118;
 
 /// A heading with what stands below it.
-struct Section {
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::report) struct Section {
     title: &'static str,
     body: Vec<Block>,
 }
 
 /// A part of a section.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 enum Block {
     /// Sentences, one an item.
     Items(Vec<String>),
@@ -127,24 +131,44 @@ fn stands_on(ranking: &Ranking) -> String {
     )
 }
 
+/// What a page says of a ranking that has its results already: what it stands on, and the sections.
+pub(in crate::report) fn told_on_a_page(
+    report: &Report,
+    ranking: &Ranking,
+) -> (String, Vec<Section>) {
+    let mut sections = vec![summary_section(ranking)];
+    sections.extend(conclusions(report, ranking));
+    (stands_on(ranking), sections)
+}
+
 fn sections(report: &Report, ranking: &Ranking) -> Vec<Section> {
-    let sentences = |contests: &[Contest]| {
-        let said = contests.iter().map(|contest| contest.sentence.clone());
-        Block::Items(said.collect())
-    };
-    let summary = std::iter::once(&ranking.overall).chain(&ranking.criteria);
     let mut sections = vec![
-        Section {
-            title: "Executive summary",
-            body: vec![Block::Items(
-                summary.map(|contest| contest.sentence.clone()).collect(),
-            )],
-        },
+        summary_section(ranking),
         Section {
             title: "Detailed results",
             body: details(report, ranking),
         },
     ];
+    sections.extend(conclusions(report, ranking));
+    sections
+}
+
+fn summary_section(ranking: &Ranking) -> Section {
+    let told = std::iter::once(&ranking.overall).chain(&ranking.criteria);
+    Section {
+        title: "Executive summary",
+        body: vec![Block::Items(
+            told.map(|contest| contest.sentence.clone()).collect(),
+        )],
+    }
+}
+
+fn conclusions(report: &Report, ranking: &Ranking) -> Vec<Section> {
+    let sentences = |contests: &[Contest]| {
+        let said = contests.iter().map(|contest| contest.sentence.clone());
+        Block::Items(said.collect())
+    };
+    let mut sections = Vec::new();
     if !ranking.overall.standings.is_empty() {
         sections.push(Section {
             title: "Performance rankings",
