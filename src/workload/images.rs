@@ -19,7 +19,7 @@ const KINDS: [(&str, &str); 5] = [
 ];
 
 /// An image as a data set names it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named {
     /// The turn that it is shown in, from 0; a single prompt has one.
     pub(super) turn: usize,

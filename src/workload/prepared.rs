@@ -1,15 +1,15 @@
 //! Large files are read once: which of their rows were chosen is kept, by the digest of the file and of the selection.
 //!
 //! What is kept is never trusted further than that: another file, another filter, seed or tokenizer is another key, and a kept set
-//! that cannot be read back whole is as good as none.
+//! that cannot be read back whole is as good as none. A file that nobody has touched since it was digested is not digested again.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::fs::{File, Metadata};
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use prost::Message;
 
 use super::conversation::{Conversation, Turn};
 use super::facts::DropReason;
@@ -19,10 +19,12 @@ use super::source::{PromptSource, Source};
 
 /// Smaller files are read as fast as what is kept of them.
 const LARGE: u64 = 16 << 20;
-/// Kept sets; the oldest go first.
+/// Kept sets, and files whose digest is known; the oldest go first.
 const KEPT: usize = 16;
-/// Changes whenever the same file and selection give other rows.
-const FORMAT: &str = "scenario prepared v2";
+/// Changes whenever the same file and selection give other rows, or they are written otherwise.
+const FORMAT: &str = "scenario prepared v3";
+/// A file that was written later than this before it was digested may have been written once more at the same time.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Where the rows of a source are kept.
 #[derive(Debug)]
@@ -30,46 +32,84 @@ pub(super) struct Prepared {
     path: PathBuf,
 }
 
-/// The first line.
-#[derive(Serialize, Deserialize)]
+/// What comes first.
+#[derive(Clone, PartialEq, Message)]
 struct Header {
+    #[prost(string, tag = "1")]
     format: String,
+    #[prost(uint64, tag = "2")]
     read: u64,
+    #[prost(uint64, tag = "3")]
     kept: u64,
-    /// By the texts of their reasons.
-    dropped: Vec<(String, u64)>,
-    rows: usize,
+    #[prost(message, repeated, tag = "4")]
+    dropped: Vec<Dropped>,
+    #[prost(uint64, tag = "5")]
+    rows: u64,
+}
+
+/// Rows that were not chosen.
+#[derive(Clone, PartialEq, Message)]
+struct Dropped {
+    /// The text of the reason.
+    #[prost(string, tag = "1")]
+    reason: String,
+    #[prost(uint64, tag = "2")]
+    count: u64,
 }
 
 /// A chosen row.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Message)]
 struct Row {
+    #[prost(fixed64, tag = "1")]
     key: u64,
+    #[prost(uint64, tag = "2")]
     row: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[prost(string, optional, tag = "3")]
     id: Option<String>,
+    #[prost(string, tag = "4")]
     text: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[prost(string, optional, tag = "5")]
     category: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[prost(uint32, optional, tag = "6")]
     max_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[prost(uint32, optional, tag = "7")]
     min_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[prost(bool, optional, tag = "8")]
     ignore_eos: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expected_tokens: Option<(u32, u32)>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Least and most.
+    #[prost(uint32, repeated, tag = "9")]
+    expected_tokens: Vec<u32>,
+    #[prost(message, optional, tag = "10")]
     conversation: Option<Said>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    images: Vec<Named>,
+    #[prost(message, repeated, tag = "11")]
+    images: Vec<Shown>,
+}
+
+/// An image as it is named.
+#[derive(Clone, PartialEq, Message)]
+struct Shown {
+    #[prost(uint64, tag = "1")]
+    turn: u64,
+    #[prost(string, tag = "2")]
+    image: String,
 }
 
 /// A conversation: what the model is told, and each turn with its answer.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Message)]
 struct Said {
-    system: Option<Arc<str>>,
-    turns: Vec<(Arc<str>, Option<Arc<str>>)>,
+    #[prost(string, optional, tag = "1")]
+    system: Option<String>,
+    #[prost(message, repeated, tag = "2")]
+    turns: Vec<SaidTurn>,
+}
+
+/// A turn of a conversation.
+#[derive(Clone, PartialEq, Message)]
+struct SaidTurn {
+    #[prost(string, tag = "1")]
+    said: String,
+    #[prost(string, optional, tag = "2")]
+    answer: Option<String>,
 }
 
 impl Prepared {
@@ -88,15 +128,15 @@ impl Prepared {
             | Source::Trace(_) => return None,
         };
         let file = File::open(path).ok()?;
-        if file.metadata().ok()?.len() < LARGE {
+        let about = file.metadata().ok()?;
+        if about.len() < LARGE {
             return None;
         }
-        let mut digest = blake3::Hasher::new();
-        digest.update_reader(file).ok()?;
+        let digest = digest(file, &about, &folder.join("digests"))?;
         let selection = selection(source, path);
-        let key = blake3::hash(format!("{FORMAT}\n{}\n{selection}", digest.finalize()).as_bytes());
+        let key = blake3::hash(format!("{FORMAT}\n{digest}\n{selection}").as_bytes());
         Some(Prepared {
-            path: folder.join(format!("{}.jsonl", key.to_hex())),
+            path: folder.join(key.to_hex().as_str()),
         })
     }
 
@@ -108,7 +148,7 @@ impl Prepared {
         let dropped: Option<Vec<(DropReason, u64)>> = header
             .dropped
             .iter()
-            .map(|(reason, count)| Some((DropReason::named(reason)?, *count)))
+            .map(|dropped| Some((DropReason::named(&dropped.reason)?, dropped.count)))
             .collect();
         let Some(dropped) = dropped else {
             return false;
@@ -118,17 +158,19 @@ impl Prepared {
     }
 
     fn rows(&self) -> Option<(Header, Vec<Chosen>)> {
-        let reader = BufReader::with_capacity(1 << 18, File::open(&self.path).ok()?);
-        let mut lines = reader.lines();
-        let header: Header = serde_json::from_str(&lines.next()?.ok()?).ok()?;
-        let rows: Option<Vec<Chosen>> = lines
-            .map(|line| {
-                let row: Row = serde_json::from_str(&line.ok()?).ok()?;
-                Some(row.into_chosen())
-            })
-            .collect();
-        let rows = rows.filter(|rows| header.format == FORMAT && rows.len() == header.rows)?;
-        Some((header, rows))
+        let mut reader = BufReader::with_capacity(1 << 18, File::open(&self.path).ok()?);
+        let mut buffer = Vec::new();
+        let header: Header = next(&mut reader, &mut buffer)?;
+        if header.format != FORMAT {
+            return None;
+        }
+        let mut rows = Vec::new();
+        for _ in 0..header.rows {
+            let row: Row = next(&mut reader, &mut buffer)?;
+            rows.push(row.into_chosen());
+        }
+        // Nothing stands behind the last one.
+        (reader.read(&mut [0]).ok()? == 0).then_some((header, rows))
     }
 
     /// Keeps the rows of a selection. That it cannot is no mistake: the file is read again the next time.
@@ -150,15 +192,17 @@ impl Prepared {
             dropped: selection
                 .dropped()
                 .into_iter()
-                .map(|(reason, count)| (reason.to_string(), count))
+                .map(|(reason, count)| Dropped {
+                    reason: reason.to_string(),
+                    count,
+                })
                 .collect(),
-            rows: selection.held(),
+            rows: selection.held() as u64,
         };
-        serde_json::to_writer(&mut out, &header)?;
-        out.write_all(b"\n")?;
+        let mut buffer = Vec::new();
+        put(&mut out, &header, &mut buffer)?;
         for chosen in selection.chosen() {
-            serde_json::to_writer(&mut out, &Row::of(chosen))?;
-            out.write_all(b"\n")?;
+            put(&mut out, &Row::of(chosen), &mut buffer)?;
         }
         out.flush()?;
         drop(out);
@@ -167,12 +211,100 @@ impl Prepared {
     }
 }
 
-/// Takes the oldest sets away where there are too many.
+/// A message behind its length.
+fn put(out: &mut impl Write, message: &impl Message, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    buffer.clear();
+    message
+        .encode(buffer)
+        .map_err(|error| std::io::Error::other(error.to_string()))?;
+    let length = u32::try_from(buffer.len()).map_err(std::io::Error::other)?;
+    out.write_all(&length.to_le_bytes())?;
+    out.write_all(buffer)
+}
+
+/// The next message; `None` where there is no whole one.
+fn next<M: Message + Default>(from: &mut impl Read, buffer: &mut Vec<u8>) -> Option<M> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length).ok()?;
+    let length = u64::from(u32::from_le_bytes(length));
+    buffer.clear();
+    let read = from.take(length).read_to_end(buffer).ok()?;
+    (read as u64 == length).then(|| M::decode(&buffer[..]).ok())?
+}
+
+/// The digest of a file, as hex; one that has not been touched since it was digested is known in `folder`.
+fn digest(file: File, about: &Metadata, folder: &Path) -> Option<String> {
+    let known = identity(about).map(|identity| folder.join(identity));
+    if let Some(digest) = known.as_ref().and_then(|path| read_digest(path)) {
+        return Some(digest);
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file).ok()?;
+    let digest = hasher.finalize().to_hex().to_string();
+    if let Some(path) = known.filter(|_| is_settled(about)) {
+        let keep = || -> std::io::Result<()> {
+            std::fs::create_dir_all(folder)?;
+            let mut part = tempfile::NamedTempFile::new_in(folder)?;
+            part.write_all(digest.as_bytes())?;
+            part.persist(&path).map_err(|error| error.error)?;
+            tidy(folder)
+        };
+        // That it cannot be kept costs time, and nothing else.
+        let _ = keep();
+    }
+    Some(digest)
+}
+
+fn read_digest(path: &Path) -> Option<String> {
+    let digest = std::fs::read_to_string(path).ok()?;
+    (digest.len() == 2 * blake3::OUT_LEN).then_some(digest)
+}
+
+/// What changes whenever the file does: where it lies, its size, and when it and what is said of it were last changed.
+#[cfg(unix)]
+fn identity(about: &Metadata) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let told = format!(
+        "{} {} {} {}.{} {}.{}",
+        about.dev(),
+        about.ino(),
+        about.size(),
+        about.mtime(),
+        about.mtime_nsec(),
+        about.ctime(),
+        about.ctime_nsec()
+    );
+    Some(blake3::hash(told.as_bytes()).to_hex().to_string())
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Option<String> {
+    None
+}
+
+/// Whether a further change would show in the file's times.
+#[cfg(unix)]
+fn is_settled(about: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let seconds = about.mtime().max(about.ctime()).max(0);
+    let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds as u64);
+    changed.elapsed().is_ok_and(|age| age > SETTLED)
+}
+
+#[cfg(not(unix))]
+fn is_settled(_: &Metadata) -> bool {
+    false
+}
+
+/// Takes the oldest files away where there are too many.
 fn tidy(folder: &Path) -> std::io::Result<()> {
     let mut kept: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        kept.push((entry.metadata()?.modified()?, entry.path()));
+        let about = entry.metadata()?;
+        if about.is_file() {
+            kept.push((about.modified()?, entry.path()));
+        }
     }
     kept.sort();
     let spare = kept.len().saturating_sub(KEPT);
@@ -225,14 +357,23 @@ impl Row {
             max_tokens,
             min_tokens,
             ignore_eos,
-            expected_tokens,
-            images,
+            expected_tokens: expected_tokens.map_or(Vec::new(), |(least, most)| vec![least, most]),
+            images: images
+                .into_iter()
+                .map(|Named { turn, image }| Shown {
+                    turn: turn as u64,
+                    image,
+                })
+                .collect(),
             conversation: conversation.map(|conversation| Said {
-                system: conversation.system,
+                system: conversation.system.map(|text| text.to_string()),
                 turns: conversation
                     .turns
                     .into_iter()
-                    .map(|turn| (turn.said, turn.answer))
+                    .map(|turn| SaidTurn {
+                        said: turn.said.to_string(),
+                        answer: turn.answer.map(|text| text.to_string()),
+                    })
                     .collect(),
             }),
         }
@@ -249,16 +390,26 @@ impl Row {
                 max_tokens: self.max_tokens,
                 min_tokens: self.min_tokens,
                 ignore_eos: self.ignore_eos,
-                expected_tokens: self.expected_tokens,
-                images: self.images,
+                expected_tokens: match self.expected_tokens[..] {
+                    [least, most] => Some((least, most)),
+                    _ => None,
+                },
+                images: self
+                    .images
+                    .into_iter()
+                    .map(|Shown { turn, image }| Named {
+                        turn: turn as usize,
+                        image,
+                    })
+                    .collect(),
                 conversation: self.conversation.map(|said| Conversation {
-                    system: said.system,
+                    system: said.system.map(Arc::from),
                     turns: said
                         .turns
                         .into_iter()
-                        .map(|(said, answer)| Turn {
-                            said,
-                            answer,
+                        .map(|turn| Turn {
+                            said: turn.said.into(),
+                            answer: turn.answer.map(Arc::from),
                             images: None,
                         })
                         .collect(),
@@ -355,6 +506,39 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_nobody_touched_is_not_digested_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let digests = folder.path().join("digests");
+        let path = folder.path().join("file");
+        std::fs::write(&path, "one").unwrap();
+        let digest = || {
+            let file = File::open(&path).unwrap();
+            let about = file.metadata().unwrap();
+            super::digest(file, &about, &digests).unwrap()
+        };
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        let one = digest();
+        // It was written just now, and may be written again.
+        assert!(!digests.exists());
+        let about = File::open(&path).unwrap().metadata().unwrap();
+        assert!(!is_settled(&about));
+        // What is known of it wins, and is known no more when it is another file, though as old and as long.
+        let known = digests.join(identity(&about).unwrap());
+        std::fs::create_dir_all(&digests).unwrap();
+        std::fs::write(&known, "f".repeat(64)).unwrap();
+        assert_eq!(digest(), "f".repeat(64));
+        std::fs::write(&path, "two").unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
+        assert_ne!(digest(), "f".repeat(64));
+        assert_ne!(digest(), one);
+    }
+
+    #[test]
     fn a_kept_set_that_is_not_whole_is_as_good_as_none() {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path().join("prepared");
@@ -373,7 +557,8 @@ mod tests {
             .unwrap()
             .path();
         let text = std::fs::read(&kept).unwrap();
-        for broken in [&text[..text.len() / 2], &text[..10], b""] {
+        let longer = [&text[..], b"x"].concat();
+        for broken in [&text[..text.len() / 2], &text[..10], b"", &longer] {
             std::fs::write(&kept, broken).unwrap();
             assert_eq!(Workload::load_kept(&source, &cache).unwrap(), read);
             assert_eq!(std::fs::read(&kept).unwrap(), text);

@@ -563,15 +563,22 @@ fn unique_ids(chosen: &[Chosen]) -> HashMap<u64, String> {
 fn digest_of(entries: &[&Entry]) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"scenario prompts v1");
+    let mut content = Vec::new();
     for Entry { prompt, .. } in entries {
-        let content = serde_json::json!([
-            &*prompt.text,
-            prompt.category.as_deref(),
-            prompt.max_tokens,
-            prompt.min_tokens,
-            prompt.ignore_eos,
-        ]);
-        hasher.update(content.to_string().as_bytes());
+        content.clear();
+        // A tuple is an array in JSON; writing into memory cannot fail.
+        let written = serde_json::to_writer(
+            &mut content,
+            &(
+                &*prompt.text,
+                prompt.category.as_deref(),
+                prompt.max_tokens,
+                prompt.min_tokens,
+                prompt.ignore_eos,
+            ),
+        );
+        debug_assert!(written.is_ok());
+        hasher.update(&content);
         if let Some(conversation) = &prompt.conversation {
             let turns = conversation.turns.iter();
             let turns: Vec<_> = turns
