@@ -280,7 +280,7 @@ pub struct RunArgs {
 /// How results are told.
 #[derive(Clone, Debug, Args)]
 pub struct OutputArgs {
-    /// Where results go, in place of results/SCENARIO/TIME.
+    /// Where results go, in place of results/SCENARIO/TIME: a folder, or `s3://BUCKET/PREFIX` (also `gs://`), where they are put, too.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Exit with 0 whatever the verdicts are.

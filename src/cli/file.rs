@@ -11,7 +11,7 @@ use super::remote;
 use crate::diagnostic::{self, Diagnostic, Severity, Sources};
 use crate::plan::{self, Plan, PlanOptions};
 use crate::spec::{self, Composition, NamedCommand, is_remote};
-use crate::workload::Library;
+use crate::workload::{Library, StoreSettings};
 
 /// What a file is read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +148,7 @@ pub(super) fn read_text(
         .map_or_else(Vec::new, Composition::secret_variables);
     // With this one data sets are fetched.
     secrets.push("HF_TOKEN".to_owned());
+    secrets.extend(StoreSettings::SECRETS.map(str::to_owned));
     let library = Library::of_environment(|name| std::env::var(name).ok());
     let asked = PlanOptions {
         only: options.only.clone(),

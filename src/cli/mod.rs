@@ -15,6 +15,7 @@ mod compare;
 mod import;
 mod judge;
 mod outputs;
+mod upload;
 mod plot;
 mod baseline;
 mod signals;

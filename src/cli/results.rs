@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use crate::report::charts::Charts;
 use crate::report::compat::Suite;
 use crate::report::{self, Report, View, compat, html, ranking};
 use crate::secret::{Masked, Masker};
+use crate::workload::is_object_url;
 
 /// Where results go.
 #[derive(Clone, Debug)]
@@ -56,6 +57,12 @@ impl Results {
     /// # Errors
     /// It cannot be made.
     pub(super) fn at(folder: &Path) -> anyhow::Result<Results> {
+        if folder.to_str().is_some_and(is_object_url) {
+            bail!(
+                "`{}` is in an object store, where `scenario run` and `quick` alone put results",
+                folder.display()
+            );
+        }
         let folder = if folder.as_os_str().is_empty() {
             Path::new(".")
         } else {

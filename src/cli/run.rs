@@ -11,6 +11,7 @@ use super::args::{InconclusiveMode, LiveArgs, OutputArgs, ProgressMode, RunArgs,
 use super::console::Console;
 use super::exit::Exit;
 use super::results::Results;
+use super::upload::Upload;
 use super::watch::Watch;
 use super::{file, outputs, signals};
 use crate::diagnostic::Sources;
@@ -223,7 +224,9 @@ pub(super) fn execute(
     console: &Console,
 ) -> anyhow::Result<Exit> {
     let now = jiff::Timestamp::now();
-    let results = Results::create(output.out.as_deref(), &plan.name, now)?.hiding(&console.masker);
+    let upload = Upload::to(output.out.as_deref())?;
+    let folder = output.out.as_deref().filter(|_| upload.is_none());
+    let results = Results::create(folder, &plan.name, now)?.hiding(&console.masker);
     let view = view(output, console);
     let requests = RequestLog::start(
         plan,
@@ -339,6 +342,17 @@ pub(super) fn execute(
             "report: {}",
             results.folder().join("report.html").display()
         ));
+    }
+    if let Some(upload) = &upload {
+        match upload.put(results.folder()) {
+            Ok(files) => console.talk(&format!(
+                "{files} files put there: {}",
+                upload.url_of("report.html")
+            )),
+            Err(error) => {
+                trouble.get_or_insert(error);
+            }
+        }
     }
     if output.open {
         super::report::open(&results.folder().join("report.html"), console);

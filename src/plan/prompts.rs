@@ -336,17 +336,14 @@ fn located(
             ));
             return None;
         }
-        ("s3" | "gs", _) => {
-            found.extend(wrong(
-                format!("`{scheme}://` cannot be read yet"),
-                "give an `https` URL with its `sha256`: object stores sign one for you",
-            ));
-            return None;
+        ("s3" | "gs", sha256) => {
+            let sha256 = sha256.map(|sha256| sha256.value.as_str());
+            options.library.object(written, sha256)
         }
         _ => {
             found.extend(wrong(
                 format!("`{scheme}://` is no place for a data set"),
-                "write a path, `hf://datasets/OWNER/NAME/FILE` or an `https` URL",
+                "write a path, `hf://datasets/OWNER/NAME/FILE`, `s3://BUCKET/KEY`, `gs://BUCKET/KEY` or an `https` URL",
             ));
             return None;
         }

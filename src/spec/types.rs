@@ -609,7 +609,7 @@ record! {
 record! {
     /// A file of prompts; its ending tells how it is read.
     pub struct FileSource {
-        /// The file, relative to this one; or `hf://datasets/OWNER/NAME/FILE`, or an `https` URL with its `sha256`.
+        /// The file, relative to this one; or `hf://datasets/OWNER/NAME/FILE`, `s3://BUCKET/KEY`, `gs://BUCKET/KEY`, or an `https` URL with its `sha256`.
         pub path: Spanned<PathBuf>,
         /// Names of the file's fields, where they are not the usual ones.
         pub fields: Option<FieldsSpec>,
@@ -651,7 +651,7 @@ record! {
 record! {
     /// A file of conversations in ShareGPT's format.
     pub struct SharegptSource {
-        /// The file, relative to this one; or `hf://datasets/OWNER/NAME/FILE`, or an `https` URL with its `sha256`. Default: a
+        /// The file, relative to this one; or `hf://datasets/OWNER/NAME/FILE`, `s3://BUCKET/KEY`, `gs://BUCKET/KEY`, or an `https` URL with its `sha256`. Default: a
         /// small set that is embedded in the tool.
         pub path: Option<Spanned<PathBuf>>,
         /// The least length in characters.
@@ -675,7 +675,7 @@ record! {
     /// A file of conversations, sent turn by turn: what a load counts (`rate`, `requests`, `limit`) are whole conversations.
     pub struct ConversationsSource {
         check: rules::conversations;
-        /// The file (`.json`, `.jsonl`, `.parquet`), relative to this one; or `hf://datasets/OWNER/NAME/FILE`, or an `https` URL
+        /// The file (`.json`, `.jsonl`, `.parquet`), relative to this one; or `hf://datasets/OWNER/NAME/FILE`, `s3://BUCKET/KEY`, `gs://BUCKET/KEY`, or an `https` URL
         /// with its `sha256`.
         pub path: Spanned<PathBuf>,
         /// Whose answers later turns look back on: the engine's own, or those of the file. Default: `live`.
@@ -1223,6 +1223,13 @@ record! {
         /// Engine arguments, each with its values: a launched backend becomes one for every combination, named like
         /// `vllm-max-num-seqs-8`.
         pub args: Option<Spanned<JsonMap>>,
+        /// Lengths of synthetic prompts in tokens: each synthetic set becomes one for every length, named like `chat-input-1024`.
+        pub input_tokens: Option<OneOrMany<Spanned<u32>>>,
+        /// Lengths of the answers to synthetic prompts in tokens: likewise, named like `chat-output-64`.
+        pub output_tokens: Option<OneOrMany<Spanned<u32>>>,
+        /// The share of each synthetic prompt that others of its group begin with, too, like `[0%, 50%, 90%]`: likewise, named like
+        /// `chat-prefix-50`. The set's `shared_prefix` says how many groups there are.
+        pub prefix_share: Option<OneOrMany<Spanned<Share>>>,
         /// Combinations that run besides.
         pub include: Option<Vec<Spanned<CombinationSpec>>>,
         /// Combinations that do not run.

@@ -56,6 +56,14 @@ pub enum WorkloadError {
         /// Why not.
         message: String,
     },
+    /// An object store does not do what is asked of it.
+    #[error("`{url}`: {message}")]
+    Store {
+        /// The object, or what its key begins with.
+        url: String,
+        /// Why not.
+        message: String,
+    },
     /// A set cannot be made as asked.
     #[error("prompt set `{id}`: {message}")]
     Impossible {

@@ -4,7 +4,7 @@
 //! what they mean there, and its cache is shared with them.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use hf_hub::{Cache, Repo, RepoType};
 use sha2::{Digest, Sha256};
 
 use super::error::WorkloadError;
+use super::objects::{Objects, StoreSettings};
 use super::tokenizer::{CONFIG_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerFiles};
 
 /// Where files come from that are not here.
@@ -28,6 +29,8 @@ pub struct Library {
     pub hub_cache: PathBuf,
     /// Our cache, for files behind URLs.
     pub cache: PathBuf,
+    /// Who may use object stores, and where they are.
+    pub stores: StoreSettings,
 }
 
 /// What kind of repository of a hub.
@@ -69,6 +72,7 @@ impl Library {
             offline: set("HF_HUB_OFFLINE").is_some_and(yes),
             hub_cache: set("HF_HUB_CACHE").map_or(hub_home.join("hub"), PathBuf::from),
             cache: caches.join("scenario"),
+            stores: StoreSettings::of_environment(&variable),
         }
     }
 
@@ -195,26 +199,62 @@ impl Library {
     /// # Errors
     /// It is not in the cache, and cannot be fetched or is another file.
     pub fn download(&self, url: &str, sha256: &str) -> Result<PathBuf, WorkloadError> {
-        let wanted = sha256.to_ascii_lowercase();
-        let ending = Path::new(url.split(['?', '#']).next().unwrap_or(url))
-            .extension()
-            .map_or(String::new(), |ending| {
-                format!(".{}", ending.to_string_lossy())
+        let failed = |message: String| refused(url, message);
+        self.kept(url, sha256, |out| {
+            let agent: ureq::Agent = ureq::Agent::config_builder()
+                .timeout_connect(Some(PATIENCE))
+                .timeout_recv_response(Some(PATIENCE))
+                .build()
+                .into();
+            let mut answer = agent
+                .get(url)
+                .call()
+                .map_err(|error| failed(error.to_string()))?;
+            std::io::copy(&mut answer.body_mut().as_reader(), out)
+                .map(drop)
+                .map_err(|error| failed(error.to_string()))
+        })
+    }
+
+    /// The object of a store, like `s3://bucket/key`: the one with this SHA-256, or else the one that is there now.
+    ///
+    /// # Errors
+    /// It is not in the cache, and cannot be fetched or is another one.
+    pub fn object(&self, url: &str, sha256: Option<&str>) -> Result<PathBuf, WorkloadError> {
+        if let Some(sha256) = sha256 {
+            return self.kept(url, sha256, |mut out| {
+                Objects::at(url, &self.stores)?.read(&mut out)
             });
+        }
+        let folder = self.cache.join("objects");
+        if self.offline {
+            return Err(WorkloadError::NotCached {
+                what: url.to_owned(),
+                cache: folder,
+            });
+        }
+        let object = Objects::at(url, &self.stores)?;
+        let version = object.version()?;
+        let name = blake3::hash(format!("{url}\n{version}").as_bytes()).to_hex();
+        let path = folder.join(format!("{name}{}", ending(url)));
+        if !path.is_file() {
+            keep(&path, |mut out| object.read(&mut out))?;
+        }
+        Ok(path)
+    }
+
+    /// The file with this SHA-256, which `fetch` writes where it is not in the cache; what has another one is not kept.
+    fn kept(
+        &self,
+        url: &str,
+        sha256: &str,
+        fetch: impl FnOnce(&mut dyn Write) -> Result<(), WorkloadError>,
+    ) -> Result<PathBuf, WorkloadError> {
+        let wanted = sha256.to_ascii_lowercase();
         let folder = self.cache.join("downloads");
-        let kept = folder.join(format!("{wanted}{ending}"));
-        let failed = |message: String| WorkloadError::Fetch {
-            absent: false,
-            message,
-            what: "the file".to_owned(),
-            from: url.to_owned(),
-        };
-        let io = |path: &Path| {
-            let path = path.to_path_buf();
-            move |error| WorkloadError::Read { path, error }
-        };
-        if kept.is_file() && digest_of(&kept).map_err(io(&kept))? == wanted {
-            return Ok(kept);
+        let path = folder.join(format!("{wanted}{}", ending(url)));
+        if path.is_file() && digest_of(&path).map_err(unreadable(&path))? == wanted {
+            return Ok(path);
         }
         if self.offline {
             return Err(WorkloadError::NotCached {
@@ -222,32 +262,17 @@ impl Library {
                 cache: folder,
             });
         }
-        std::fs::create_dir_all(&folder).map_err(io(&folder))?;
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_connect(Some(PATIENCE))
-            .timeout_recv_response(Some(PATIENCE))
-            .build()
-            .into();
-        let mut answer = agent
-            .get(url)
-            .call()
-            .map_err(|error| failed(error.to_string()))?;
-        let mut part = tempfile::NamedTempFile::new_in(&folder).map_err(io(&folder))?;
-        let mut out = BufWriter::new(part.as_file_mut());
-        let found = copy_and_digest(answer.body_mut().as_reader(), &mut out)
-            .map_err(|error| failed(error.to_string()))?;
-        out.flush().map_err(io(&folder))?;
-        drop(out);
-        if found != wanted {
-            return Err(failed(format!(
-                "it has sha256 {found}, and {wanted} is asked for"
-            )));
-        }
-        part.persist(&kept).map_err(|error| WorkloadError::Read {
-            path: kept.clone(),
-            error: error.error,
+        keep(&path, |out| {
+            let mut digested = Digested::new(out);
+            fetch(&mut digested)?;
+            let found = digested.digest();
+            if found == wanted {
+                return Ok(());
+            }
+            let message = format!("it has sha256 {found}, and {wanted} is asked for");
+            Err(refused(url, message))
         })?;
-        Ok(kept)
+        Ok(path)
     }
 
     /// Whether a file here has this SHA-256, as hex.
@@ -320,29 +345,86 @@ fn status_of(error: &ApiError) -> Option<u16> {
     }
 }
 
-fn digest_of(path: &Path) -> std::io::Result<String> {
-    copy_and_digest(BufReader::new(File::open(path)?), std::io::sink())
+fn refused(url: &str, message: String) -> WorkloadError {
+    WorkloadError::Fetch {
+        absent: false,
+        message,
+        what: "the file".to_owned(),
+        from: url.to_owned(),
+    }
 }
 
-/// Copies, and gives the SHA-256 of what was copied.
-fn copy_and_digest(mut from: impl Read, mut to: impl Write) -> std::io::Result<String> {
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let read = match from.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        digest.update(&buffer[..read]);
-        to.write_all(&buffer[..read])?;
+fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> WorkloadError {
+    let path = path.to_path_buf();
+    move |error| WorkloadError::Read {
+        path: path.clone(),
+        error,
     }
-    Ok(digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+}
+
+/// How the file behind a URL ends, with its dot.
+fn ending(url: &str) -> String {
+    let path = Path::new(url.split(['?', '#']).next().unwrap_or(url));
+    path.extension().map_or(String::new(), |ending| {
+        format!(".{}", ending.to_string_lossy())
+    })
+}
+
+/// Makes a file of what `write` writes, whole or not at all.
+fn keep(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), WorkloadError>,
+) -> Result<(), WorkloadError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(unreadable(folder))?;
+    let mut part = tempfile::NamedTempFile::new_in(folder).map_err(unreadable(folder))?;
+    let mut out = BufWriter::new(part.as_file_mut());
+    write(&mut out)?;
+    out.flush().map_err(unreadable(folder))?;
+    drop(out);
+    let kept = part.persist(path);
+    kept.map(drop)
+        .map_err(|error| unreadable(path)(error.error))
+}
+
+fn digest_of(path: &Path) -> std::io::Result<String> {
+    let mut nowhere = std::io::sink();
+    let mut digested = Digested::new(&mut nowhere);
+    std::io::copy(&mut BufReader::new(File::open(path)?), &mut digested)?;
+    Ok(digested.digest())
+}
+
+/// Passes on what is written, and takes its SHA-256.
+struct Digested<'a> {
+    to: &'a mut dyn Write,
+    digest: Sha256,
+}
+
+impl<'a> Digested<'a> {
+    fn new(to: &'a mut dyn Write) -> Digested<'a> {
+        Digested {
+            to,
+            digest: Sha256::new(),
+        }
+    }
+
+    /// As hex.
+    fn digest(self) -> String {
+        let digest = self.digest.finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl Write for Digested<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.digest.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
 }
 
 #[cfg(test)]
@@ -382,6 +464,7 @@ mod tests {
                 offline: false,
                 hub_cache: folder.join("hub"),
                 cache: folder.join("cache"),
+                stores: StoreSettings::default(),
             }
         }
 

@@ -27,6 +27,7 @@ mod words;
 mod tokenizer;
 mod template;
 mod library;
+mod objects;
 mod survey;
 mod canonical;
 
@@ -37,6 +38,7 @@ pub use facts::{DropReason, Facts, Spread};
 pub use images::content;
 pub use lengths::{Histogram, LengthDistribution};
 pub use library::{HubKind, Library};
+pub use objects::{Objects, StoreSettings, is_object_url};
 pub use prompt::{Prompt, estimated_tokens};
 pub use set::{Replay, Workload};
 pub use source::{

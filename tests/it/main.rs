@@ -12,6 +12,7 @@ mod tool;
 mod run;
 mod engines;
 mod phases;
+mod objects;
 mod offline;
 mod fairness;
 mod images;

@@ -37,7 +37,7 @@ pub enum DatasetAction {
 /// Which set.
 #[derive(Clone, Debug, Args)]
 pub struct SetArgs {
-    /// A file of prompts, `hf://datasets/OWNER/NAME[/FILE]`, an `https` URL, or a scenario file, whose sets are meant.
+    /// A file of prompts, `hf://datasets/OWNER/NAME[/FILE]`, `s3://BUCKET/KEY`, an `https` URL, or a scenario file, whose sets are meant.
     #[arg(value_name = "SOURCE")]
     pub source: String,
     /// What the file is, in place of what it looks like: file, sharegpt, conversations, categories, trace.
