@@ -164,4 +164,5 @@ const PAGES: &[(&str, &str)] = pages![
     "S157",
     "S158",
     "S159",
+    "S160",
 ];

@@ -69,6 +69,7 @@ pub const CODES: &[(&str, &str)] = &[
         "S159",
         "engine arguments as an axis, and no engine that is started with them",
     ),
+    ("S160", "lengths as axes that no prompt set can have"),
     (
         "S158",
         "conversations for an API that takes a text, without a chat template for them",

@@ -6,6 +6,8 @@
 mod resolve;
 mod matrix;
 mod variants;
+mod axes;
+mod renamed;
 mod backends;
 pub mod launch;
 mod prompts;

@@ -9,8 +9,8 @@ use super::prompts::LoadedSet;
 use super::{
     Api, Backend, BackendKind, BaselinePlan, Cell, Fairness, Fingerprint, GoodputBound, Gpus,
     Guard, Guards, HeaderValue, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule,
-    TelemetryPlan, backends, conversations, describe, digest, fairness, launch, outputs, prompts,
-    requests, samples, slos, variants,
+    TelemetryPlan, axes, backends, conversations, describe, digest, fairness, launch, outputs,
+    prompts, requests, samples, slos, variants,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{
@@ -78,6 +78,8 @@ pub fn plan(
 ) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut found = Vec::new();
     let apart = variants::taken_apart(spec, &mut found);
+    let spec = apart.as_ref().unwrap_or(spec);
+    let apart = axes::taken_apart(spec, &mut found);
     let spec = apart.as_ref().unwrap_or(spec);
     let plan = Resolver::new(spec, sources, options).resolve(&mut found);
     let found = distinct(found);

@@ -5,8 +5,10 @@ use serde_json::Value;
 
 use crate::diagnostic::{Diagnostic, Span, Spanned};
 use crate::spec::{
-    ArgsSpec, BackendKind, BackendSpec, Entries, Entry, Id, JsonMap, OneOrMany, ScenarioSpec,
+    ArgsSpec, BackendKind, BackendSpec, Dimension, Entries, Entry, JsonMap, ScenarioSpec,
 };
+
+use super::renamed::{Renamed, rename};
 
 /// One combination of arguments.
 type Variant = Vec<(String, Value)>;
@@ -18,7 +20,7 @@ pub(super) fn taken_apart(
 ) -> Option<ScenarioSpec> {
     let axes = spec.matrix.as_ref()?.args.as_ref()?;
     let variants = variants(&axes.value);
-    let mut names: Vec<(String, Vec<Id>)> = Vec::new();
+    let mut renamed = Renamed::new(Dimension::Backend);
     let mut backends = Vec::new();
     for entry in spec.backends.iter() {
         if entry.value.launch.is_none() {
@@ -29,11 +31,10 @@ pub(super) fn taken_apart(
             .iter()
             .filter_map(|variant| told(entry, variant, axes.span, found))
             .collect();
-        let ids = apart.iter().map(|entry| entry.key.value.clone()).collect();
-        names.push((entry.key.value.to_string(), ids));
+        renamed.became(entry, &apart);
         backends.extend(apart);
     }
-    if names.is_empty() {
+    if renamed.is_empty() {
         found.push(
             Diagnostic::error(
                 "S159",
@@ -46,7 +47,8 @@ pub(super) fn taken_apart(
     }
     let mut spec = spec.clone();
     spec.backends = Entries(backends);
-    rename(&mut spec, &names);
+    retell(&mut spec, &renamed);
+    rename(&mut spec, &renamed);
     Some(spec)
 }
 
@@ -117,47 +119,25 @@ fn told(
     Some(entry)
 }
 
-/// Whatever names a backend names all that it has become.
-fn rename(spec: &mut ScenarioSpec, names: &[(String, Vec<Id>)]) {
-    let became = |name: &str| {
-        names
-            .iter()
-            .find(|(own, _)| own == name)
-            .map(|(_, ids)| ids.as_slice())
-    };
+/// What a model says of a backend it says of all that it has become.
+fn retell(spec: &mut ScenarioSpec, renamed: &Renamed) {
     for model in spec.models.iter_mut().flat_map(|models| &mut models.0) {
         if let Some(served) = &mut model.value.served_as {
-            repeat(served, &became);
+            repeat(served, renamed);
         }
         let launch = model.value.launch.as_mut();
         if let Some(args) = launch.and_then(|launch| launch.args.as_mut()) {
-            repeat(args, &became);
+            repeat(args, renamed);
         }
-    }
-    let chosen = spec
-        .matrix
-        .as_mut()
-        .and_then(|matrix| matrix.backend.as_mut());
-    if let Some(OneOrMany(chosen)) = chosen {
-        *chosen = chosen
-            .iter()
-            .flat_map(|id| match became(&id.value) {
-                Some(ids) => ids
-                    .iter()
-                    .map(|own| Spanned::new(own.clone(), id.span))
-                    .collect(),
-                None => vec![id.clone()],
-            })
-            .collect();
     }
 }
 
 /// Each entry of a renamed backend, once for all that it has become.
-fn repeat<'a, T: Clone>(entries: &mut Entries<T>, became: &impl Fn(&str) -> Option<&'a [Id]>) {
+fn repeat<T: Clone>(entries: &mut Entries<T>, renamed: &Renamed) {
     let repeated = entries
         .0
         .iter()
-        .flat_map(|entry| match became(&entry.key.value) {
+        .flat_map(|entry| match renamed.of(&entry.key.value) {
             Some(ids) => ids
                 .iter()
                 .map(|id| Entry {

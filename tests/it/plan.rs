@@ -76,7 +76,7 @@ fn arrivals(plan: &Plan) -> String {
 #[test]
 fn plans_are_told_in_full() {
     for name in [
-        "levels", "stages", "hill", "batch", "matrix", "replay", "launch",
+        "levels", "stages", "hill", "batch", "matrix", "axes", "replay", "launch",
     ] {
         let (plan, warnings) = plan_of(&format!("{name}.yaml"), &PlanOptions::default())
             .unwrap_or_else(|found| panic!("{name}: {found}"));
@@ -90,7 +90,16 @@ fn plans_are_told_in_full() {
 #[test]
 fn mistakes_are_told_all_at_once() {
     for name in [
-        "matrix", "loads", "prompts", "traces", "bounds", "budget", "launch",
+        "matrix",
+        "axes",
+        "no-lengths",
+        "prefix-too-long",
+        "loads",
+        "prompts",
+        "traces",
+        "bounds",
+        "budget",
+        "launch",
     ] {
         let found = plan_of(&format!("invalid/{name}.yaml"), &PlanOptions::default())
             .expect_err("the file has mistakes");
