@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::{
-    Cell, Extent, History, OnFull, Plan, Planned, Process, RampDown, RampShape, RateForm,
+    Api, Cell, Extent, History, OnFull, Plan, Planned, Process, RampDown, RampShape, RateForm,
     RatePiece, Schedule, Segment, SloInstance, Stage, UserExtent, UserPiece, samples,
 };
 use crate::units::{Moment, Rate, format_duration, trim_float};
@@ -351,10 +351,15 @@ pub(super) fn planned_requests(stage: &Stage) -> String {
 
 fn describe_cells(plan: &Plan, text: &mut String) {
     let _ = writeln!(text, "\ncells");
+    // The numbers of an engine without a server do not mean the same as those of one that has.
+    let named = |cell: &Cell| match cell.backend.api {
+        Api::Offline => format!("{} (offline)", cell.id),
+        _ => cell.id.clone(),
+    };
     let width = plan
         .cells
         .iter()
-        .map(|cell| cell.id.chars().count())
+        .map(|cell| named(cell).chars().count())
         .max()
         .unwrap_or(0);
     for cell in &plan.cells {
@@ -377,7 +382,7 @@ fn describe_cells(plan: &Plan, text: &mut String) {
         let _ = writeln!(
             text,
             "  {:<width$}  {prompts}{lengths}{reused} · {tokens} · {}",
-            cell.id,
+            named(cell),
             short_digest(&cell.digest)
         );
     }

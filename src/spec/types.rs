@@ -1157,11 +1157,11 @@ record! {
         pub min_tokens: Option<Spanned<u32>>,
         /// Go on after the end-of-sequence token. Default: `false`.
         pub ignore_eos: Option<Spanned<bool>>,
-        /// Whether a reasoning model thinks.
+        /// Whether a reasoning model thinks; a mistake where the API of a backend has no such switch.
         pub thinking: Option<Spanned<Thinking>>,
-        /// The form of the answer, as the API wants it.
+        /// The form of the answer in the words of OpenAI's chat API; a backend with another API is asked in its own.
         pub response_format: Option<Spanned<JsonMap>>,
-        /// Tools that the model may call, as the API wants them.
+        /// Tools that the model may call, in the words of OpenAI's chat API; a backend with another API is asked in its own.
         pub tools: Option<Vec<Spanned<JsonMap>>>,
         /// Merged into the body last, as it stands.
         pub extra: Option<Spanned<JsonMap>>,

@@ -82,6 +82,20 @@ fn a_container_is_removed_when_the_runner_is_killed() {
 }
 
 #[test]
+fn a_container_is_removed_when_the_run_is_interrupted_or_killed_while_it_loads() {
+    for (signal, code) in [(Signal::SIGINT, Some(130)), (Signal::SIGKILL, None)] {
+        let desk = Desk::new();
+        stand_in(&desk, "exec sleep 86400");
+        let running = started(&desk, TEN);
+        until("the container is run", || calls(&desk).len() == 1);
+        running.signal(signal);
+        assert_eq!(running.end().code, code);
+        until("the container is removed", || calls(&desk).len() == 2);
+        was_removed(&desk);
+    }
+}
+
+#[test]
 fn a_missing_image_is_told_in_the_words_of_docker() {
     let desk = Desk::new();
     let say =

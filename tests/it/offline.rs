@@ -147,6 +147,8 @@ fn engines_with_and_without_a_server_are_compared_only_where_that_is_meant() {
     let ended = desk
         .run(&text("allow_mixed_interface: true\n"), &[])
         .with_code(0);
+    let planned = desk.tool(&["plan", "trial.yaml"]).with_code(0).out;
+    assert!(planned.contains("inside/m/chat/l (offline)"), "{planned}");
     let statuses: Vec<Value> = ended.report()["cells"]
         .as_array()
         .unwrap()
