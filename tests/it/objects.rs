@@ -122,6 +122,8 @@ impl Store {
         body: Vec<u8>,
     ) -> (&'static str, String, Vec<u8>) {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let path = decoded(path);
+        let path = path.as_str();
         let ok = |bytes: &[u8]| ("200 OK", tag(bytes), bytes.to_vec());
         if path.starts_with("/closed/") {
             return ("403 Forbidden", String::new(), b"<Error/>".to_vec());
@@ -172,6 +174,18 @@ impl Store {
             _ => ("400 Bad Request", String::new(), Vec::new()),
         }
     }
+}
+
+/// The path without `%2E` and its kin: Google's keys come with every sign but letters and digits so.
+fn decoded(path: &str) -> String {
+    let mut parts = path.split('%');
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (code, rest) = part.split_at(2);
+        whole.push(char::from(u8::from_str_radix(code, 16).unwrap()));
+        whole.push_str(rest);
+    }
+    whole
 }
 
 fn tag(bytes: &[u8]) -> String {
