@@ -17,6 +17,8 @@ pub struct PreparedRequest {
     pub stream: bool,
     /// Whether the answer's text is kept, for the next turn of its conversation.
     pub keeps_answer: bool,
+    /// Whether the text of each event is kept where the engine does not tell its tokens, to be counted.
+    pub counts_answer: bool,
 }
 
 impl PreparedRequest {
@@ -24,6 +26,14 @@ impl PreparedRequest {
     pub fn keeping_answer(self) -> PreparedRequest {
         PreparedRequest {
             keeps_answer: true,
+            ..self
+        }
+    }
+
+    /// The same request, whose events are counted by their text where the engine does not tell their tokens.
+    pub fn counting_answer(self) -> PreparedRequest {
+        PreparedRequest {
+            counts_answer: true,
             ..self
         }
     }
@@ -77,4 +87,6 @@ pub struct Exchange {
     pub reconnected: bool,
     /// The visible text of the answer, where it is kept.
     pub answer: Option<String>,
+    /// Where in it each output event ends, where that is to be counted.
+    pub ends: Option<Vec<u32>>,
 }

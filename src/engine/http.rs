@@ -55,6 +55,7 @@ impl HttpTarget {
                 bytes: body.to_vec().into(),
                 stream,
                 keeps_answer: false,
+                counts_answer: false,
             };
         }
         let authority = self.endpoint.authority();
@@ -102,6 +103,7 @@ impl HttpTarget {
             bytes: bytes.into(),
             stream,
             keeps_answer: false,
+            counts_answer: false,
         }
     }
 }
@@ -317,7 +319,9 @@ impl Lane {
             dispatched,
             events: std::mem::take(&mut self.progress.events),
             shape: std::mem::take(&mut self.progress.shape),
-            answer: request.keeps_answer.then(String::new),
+            answer: (request.keeps_answer || request.counts_answer).then(String::new),
+            ends: (request.counts_answer && request.stream).then(Vec::new),
+            only_counts: !request.keeps_answer,
             ..Progress::default()
         };
         self.progress.shape.reset();
@@ -715,6 +719,10 @@ struct Progress {
     reconnected: bool,
     /// What has been said so far, where it is kept.
     answer: Option<String>,
+    /// Where in it each output event ends, where their tokens are to be counted.
+    ends: Option<Vec<u32>>,
+    /// The text is kept for that alone.
+    only_counts: bool,
 }
 
 impl Progress {
@@ -751,6 +759,19 @@ impl Progress {
         self.events.push(at, tokens.unwrap_or(1), false);
         self.event_tokens += u64::from(tokens.unwrap_or(1));
         self.untold += u64::from(tokens.is_none());
+        self.note_end();
+    }
+
+    /// The output event that was just noted ends where the text does. One without text of its own cannot be counted by it.
+    fn note_end(&mut self) {
+        let (Some(ends), Some(said)) = (&mut self.ends, &self.answer) else {
+            return;
+        };
+        let end = u32::try_from(said.len()).unwrap_or(u32::MAX);
+        match ends.last().copied().unwrap_or(0) < end {
+            true => ends.push(end),
+            false => self.ends = None,
+        }
     }
 
     fn ended(&mut self, stamps: &Stamps) {
@@ -795,6 +816,13 @@ impl Progress {
             self.finish_reason = Some(reason.as_ref().into());
         }
         self.seen += 1;
+        if told.is_some() {
+            // The engine tells: nothing is left to count.
+            self.ends = None;
+        }
+        if self.only_counts && self.ends.is_none() {
+            self.answer = None;
+        }
         let content = read.content;
         if let Some(said) = self.answer.as_mut().filter(|_| content)
             && let Some(spoken) = dialect.spoken(data)
@@ -867,6 +895,7 @@ impl Progress {
         self.events.push(at, told.unwrap_or(1), shared);
         self.event_tokens += u64::from(told.unwrap_or(1));
         self.untold += u64::from(told.is_none());
+        self.note_end();
         shared
     }
 
@@ -974,6 +1003,7 @@ impl Progress {
             reused: self.reused,
             reconnected: self.reconnected,
             answer: self.answer.take(),
+            ends: self.ends.take().filter(|_| self.untold > 0),
         }
     }
 }

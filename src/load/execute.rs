@@ -12,13 +12,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
+use super::counted::{Counting, Said};
 use super::lane::{Ended, Inbox, Job, LaneHandle, Opening};
 use super::pacer::{Pace, Pacer, PromptOrdinal, SendOrder, SessionId, SharedPace};
 use super::session::Sessions;
 use crate::clock::Clock;
 use crate::engine::{BodyTemplate, HttpTarget, Lane, LaneFacts, Message, Pulse, Reactor};
 use crate::observation::{Outcome, RequestRecord, StageTimes, request_id};
-use crate::plan::{Cell, CellRun, Schedule};
+use crate::plan::{BackendKind, Cell, CellRun, Schedule};
 use crate::threads::cpu_time;
 use crate::units::Moment;
 use crate::workload::Prompt;
@@ -263,6 +264,8 @@ struct Worker<'a> {
     ahead: Option<Job>,
     /// The conversations that it holds, where requests are turns of them.
     sessions: Option<Sessions>,
+    /// Answers whose events are counted by the model's tokenizer.
+    counting: Option<Counting>,
 }
 
 impl Worker<'_> {
@@ -289,6 +292,7 @@ impl Worker<'_> {
                 told_at: Moment::ZERO,
                 ahead: None,
                 sessions: sessions(request),
+                counting: counting(request),
             };
             worker_state
                 .open_ahead(connections_ahead(request, worker))
@@ -313,6 +317,9 @@ impl Worker<'_> {
             worker_state.tell(true);
             let wall = worker_state.clock.now().since(wall_before).as_secs_f64();
             let cpu = cpu_time().saturating_sub(cpu_before).as_secs_f64() / wall.max(1e-9);
+            if let Some(counting) = &mut worker_state.counting {
+                counting.settle(&mut worker_state.records);
+            }
             let facts = worker_state.facts.borrow().clone();
             let sessions = worker_state.sessions.as_ref();
             Ok(Done {
@@ -484,6 +491,10 @@ impl Worker<'_> {
         let (body, adapter) = template.for_adapter(body, || self.adapter(&order));
         let id = request_id(run, order.home, order.index, order.turn);
         let request = self.request.target.prepare(&body, template.stream(), &id);
+        let request = match self.counting {
+            Some(_) => request.counting_answer(),
+            None => request,
+        };
         Job {
             order,
             prompt,
@@ -541,6 +552,8 @@ impl Worker<'_> {
         };
         let at = ended.exchange.finished + pause;
         let answer = ended.exchange.answer.take();
+        let ends = ended.exchange.ends.take();
+        let said = ends.and_then(|ends| Some((answer.clone()?, ends)));
         let (order, outcome) = (&ended.order, &ended.exchange.outcome);
         let sessions = self.sessions.as_mut();
         let think = sessions.and_then(|held| held.answered(order, outcome, answer));
@@ -553,6 +566,9 @@ impl Worker<'_> {
             self.end_session(ended.order.session(), think.is_none());
         }
         self.records.push(record(ended));
+        if let (Some(counting), Some((text, ends))) = (&mut self.counting, said) {
+            counting.add(Said { text, ends }, &mut self.records);
+        }
     }
 
     /// A conversation is over: its connection is free for others.
@@ -602,6 +618,13 @@ impl Worker<'_> {
             self.told_at = now;
         }
     }
+}
+
+/// What counts the events of answers: the model's tokenizer, where an engine streams text that it has made with it.
+fn counting(request: &SegmentRequest<'_>) -> Option<Counting> {
+    let tokenizer = request.cell.model.tokenizer.clone()?;
+    let counts = request.template.stream() && request.cell.backend.kind != BackendKind::Simulator;
+    counts.then(|| Counting::by(tokenizer))
 }
 
 /// An empty list of conversations, where the cell holds any.

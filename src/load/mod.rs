@@ -7,6 +7,7 @@ pub mod pacer;
 pub mod execute;
 pub mod lane;
 mod session;
+mod counted;
 pub mod capacity;
 
 pub use capacity::Capacity;

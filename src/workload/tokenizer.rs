@@ -77,6 +77,21 @@ impl Tokenizer {
         self.encoded(text, false)
     }
 
+    /// Tokens of each part of a text; `ends` are the bytes behind each part. A token belongs to the part that it ends in.
+    pub fn count_parts(&self, text: &str, ends: &[u32]) -> Vec<u32> {
+        let mut counts = vec![0; ends.len()];
+        let Ok(encoded) = self.inner.encode(text, false) else {
+            return Vec::new();
+        };
+        for &(_, end) in encoded.get_offsets() {
+            let part = ends.partition_point(|&behind| (behind as usize) < end);
+            if let Some(count) = counts.get_mut(part) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
     /// Tokens that the engine sees when the text is all that a user says: with the chat template around it if there is one,
     /// else with the tokens that the tokenizer itself adds.
     ///
@@ -144,6 +159,7 @@ pub(super) fn wrong(path: &Path, message: String) -> WorkloadError {
     WorkloadError::Format {
         path: path.to_path_buf(),
         line: None,
+        column: None,
         message,
     }
 }
@@ -151,6 +167,23 @@ pub(super) fn wrong(path: &Path, message: String) -> WorkloadError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_belongs_to_the_part_that_it_ends_in() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tokenizers/bytes");
+        let tokenizer = Tokenizer::open(&TokenizerFiles::at(&folder)).unwrap();
+        let text = "Set them keep make be";
+        let whole = tokenizer.count(text);
+        let ends = [3, 8, 9, text.len() as u32];
+        let parts = tokenizer.count_parts(text, &ends);
+        assert_eq!(parts.iter().sum::<u32>(), whole);
+        assert_eq!(
+            parts[..2],
+            [tokenizer.count("Set"), tokenizer.count(" them")]
+        );
+        // A blank ends no word.
+        assert_eq!(parts[2], 0);
+    }
 
     fn fixture(name: &str) -> TokenizerFiles {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tokenizers");

@@ -44,6 +44,7 @@ mod compat;
 mod compare;
 mod compose;
 mod conversations;
+mod counted;
 mod dataset;
 mod secrets;
 mod elsewhere;
