@@ -30,6 +30,7 @@ pub(super) fn models(
             id: None,
             served_as: Vec::new(),
             tokenizer: None,
+            context: None,
             launch_args: Vec::new(),
             lora: Vec::new(),
         }];
@@ -66,6 +67,7 @@ fn model(
         key: entry.key.value.to_string(),
         id: entry.value.id.as_ref().map(|id| id.value.clone()),
         served_as,
+        context: entry.value.context.as_ref().map(|tokens| tokens.value),
         launch_args: launch_args.collect(),
         lora: entry
             .value

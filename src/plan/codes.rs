@@ -70,6 +70,7 @@ pub const CODES: &[(&str, &str)] = &[
         "engine arguments as an axis, and no engine that is started with them",
     ),
     ("S160", "lengths as axes that no prompt set can have"),
+    ("S161", "prompts that do not fit the model's context"),
     (
         "S158",
         "conversations for an API that takes a text, without a chat template for them",
@@ -115,6 +116,7 @@ pub const CODES: &[(&str, &str)] = &[
         "L150",
         "a tokenizer that is not at hand: lengths are estimated",
     ),
+    ("L152", "prompts are left out or cut to fit the context"),
     (
         "L151",
         "a data set that is not at hand: a check does not fetch it",

@@ -75,6 +75,7 @@ pub(crate) fn cell(
             id: None,
             served_as: Vec::new(),
             tokenizer: None,
+            context: None,
             launch_args: Vec::new(),
             lora: Vec::new(),
         }),

@@ -7,6 +7,7 @@ mod resolve;
 mod matrix;
 mod variants;
 mod axes;
+mod context;
 mod renamed;
 mod backends;
 pub mod launch;
@@ -443,6 +444,8 @@ pub struct Model {
     pub served_as: Vec<(String, String)>,
     /// What counts its tokens, and holds its chat template.
     pub tokenizer: Option<Arc<Tokenizer>>,
+    /// The most tokens that a prompt and its answer may have together, where the scenario says so.
+    pub context: Option<u32>,
     /// What a launched backend is told for this model, by backend id.
     pub launch_args: Vec<(String, ArgsSpec)>,
     /// The adapters that its requests are spread over, each with its weight; empty: the model itself is asked for.

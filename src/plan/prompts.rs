@@ -7,9 +7,9 @@ use super::requests::SMOKE_TOKENS;
 use super::{PlanOptions, RequestParameters, conversations};
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned};
 use crate::spec::{
-    DistributionSpec, Expand, FileSource, LengthSpec, OverContext, PrefixDistribution, PromptOrder,
-    PromptsSpec, ScenarioSpec, SharedPrefixSpec, SharegptSource, SourceSpec, TraceFormat,
-    TraceSource, TraceUnit,
+    DistributionSpec, Expand, FileSource, LengthSpec, PrefixDistribution, PromptOrder, PromptsSpec,
+    ScenarioSpec, SharedPrefixSpec, SharegptSource, SourceSpec, TraceFormat, TraceSource,
+    TraceUnit,
 };
 use crate::workload::{
     Fields, Filter, Histogram, InlinePrompt, LengthDistribution, PrefixCache, PrefixGroups,
@@ -36,14 +36,20 @@ pub(super) struct LoadedSet {
 /// Whether the prompts of a set depend on the model's tokenizer.
 pub(super) fn is_made_for_a_tokenizer(id: &str, spec: &ScenarioSpec) -> bool {
     let written = spec.prompts.as_ref().and_then(|prompts| prompts.get(id));
-    written.is_some_and(|written| match &written.source.value {
-        SourceSpec::Synthetic(_) | SourceSpec::Trace(_) => true,
-        SourceSpec::File(file) => file_filter(file).counts_tokens(),
-        SourceSpec::Sharegpt(conversations) => conversation_filter(conversations).counts_tokens(),
-        SourceSpec::Conversations(conversations) => {
-            conversations::filter(conversations).counts_tokens()
-        }
-        SourceSpec::Inline(_) | SourceSpec::Categories(_) => false,
+    let prefixed = |written: &PromptsSpec| written.use_as.shared_prefix.is_some();
+    written.is_some_and(|written| {
+        prefixed(written)
+            || match &written.source.value {
+                SourceSpec::Synthetic(_) | SourceSpec::Trace(_) => true,
+                SourceSpec::File(file) => file_filter(file).counts_tokens(),
+                SourceSpec::Sharegpt(conversations) => {
+                    conversation_filter(conversations).counts_tokens()
+                }
+                SourceSpec::Conversations(conversations) => {
+                    conversations::filter(conversations).counts_tokens()
+                }
+                SourceSpec::Inline(_) | SourceSpec::Categories(_) => false,
+            }
     })
 }
 
@@ -65,7 +71,7 @@ pub(super) fn load(
         workload,
     };
     let Some(written) = spec.prompts.as_ref().and_then(|prompts| prompts.get(id)) else {
-        return load_source(built_in(seed), None, options, found)
+        return load_source(&built_in(seed), None, options, found)
             .map(|workload| vec![whole(workload)])
             .unwrap_or_default();
     };
@@ -80,17 +86,24 @@ pub(super) fn load(
         found,
     );
     let later = source.is_none() && !found.iter().any(|found| found.severity == Severity::Error);
-    let loaded = match source {
+    let loaded = match &source {
         Some(source) => load_source(source, Some(place(written)), options, found),
         // What is not at hand in a check is stood in for.
-        None if later => load_source(built_in(seed), None, options, found),
+        None if later => load_source(&built_in(seed), None, options, found),
         None => None,
+    };
+    let behind_prefixes = |workload: Arc<Workload>| {
+        let shape = written.use_as.shared_prefix.as_ref().map(shared_prefix);
+        let led = shape
+            .zip(source.as_ref())
+            .and_then(|(shape, source)| workload.sharing(shape, source));
+        led.map_or(workload, Arc::new)
     };
     let Some(workload) = loaded else {
         return Vec::new();
     };
     if written.use_as.expand.as_ref().map(|expand| expand.value) != Some(Expand::Category) {
-        return vec![whole(workload)];
+        return vec![whole(behind_prefixes(workload))];
     }
     workload
         .categories()
@@ -101,7 +114,7 @@ pub(super) fn load(
                 name: format!("{id}-{category}"),
                 tokenizer: tokenizer.clone(),
                 cache: PrefixCache::AsIs,
-                workload: Arc::new(workload.expand(category)?),
+                workload: behind_prefixes(Arc::new(workload.expand(category)?)),
             })
         })
         .collect()
@@ -123,14 +136,14 @@ fn built_in(seed: u64) -> PromptSource {
 }
 
 fn load_source(
-    source: PromptSource,
+    source: &PromptSource,
     place: Option<Span>,
     options: &PlanOptions,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Arc<Workload>> {
     let loaded = match options.library.prepared() {
-        Some(kept) => Workload::load_kept(&source, &kept),
-        None => Workload::load(&source),
+        Some(kept) => Workload::load_kept(source, &kept),
+        None => Workload::load(source),
     };
     match loaded {
         Ok(workload) => Some(Arc::new(workload)),
@@ -367,6 +380,7 @@ fn fields(written: &crate::spec::FieldsSpec) -> Fields {
         prompt: text(&written.prompt),
         id: text(&written.id),
         category: text(&written.category),
+        image: text(&written.image),
         max_tokens: text(&written.max_tokens),
         min_tokens: text(&written.min_tokens),
         ignore_eos: text(&written.ignore_eos),
@@ -527,27 +541,22 @@ fn check(written: &PromptsSpec, found: &mut Vec<Diagnostic>) {
                 .help("write one number, or give each prompt of the file its own `max_tokens` and `min_tokens`"),
         );
     }
-    let not_yet = |what: &str, span: Span| {
-        Diagnostic::error("S062", format!("{what} cannot be run yet")).at(span, "")
-    };
-    if let (Some(prefix), false) = (&use_as.shared_prefix, synthetic) {
-        found.push(not_yet(
-            "`shared_prefix` of prompts that are not synthetic",
-            prefix.tokens.span,
-        ));
+    let trace = matches!(written.source.value, SourceSpec::Trace(_));
+    if let (Some(prefix), true) = (&use_as.shared_prefix, trace) {
+        found.push(
+            Diagnostic::error(
+                "S062",
+                "the requests of a trace share what it says they share",
+            )
+            .at(prefix.tokens.span, "")
+            .help("leave `shared_prefix` out: equal `hash_ids` are equal text"),
+        );
     }
     for lengths in [use_as.output_tokens.as_ref(), input_lengths(written)]
         .into_iter()
         .flatten()
     {
         check_lengths(lengths, found);
-    }
-    let over = use_as.over_context.as_ref();
-    if let Some(over) = over.filter(|over| over.value != OverContext::Error) {
-        found.push(not_yet(
-            &format!("`over_context: {}`", over.value.name()),
-            over.span,
-        ));
     }
 }
 

@@ -9,8 +9,8 @@ use super::prompts::LoadedSet;
 use super::{
     Api, Backend, BackendKind, BaselinePlan, Cell, Fairness, Fingerprint, GoodputBound, Gpus,
     Guard, Guards, HeaderValue, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule,
-    TelemetryPlan, axes, backends, conversations, describe, digest, fairness, launch, outputs,
-    prompts, requests, samples, slos, variants,
+    TelemetryPlan, axes, backends, context, conversations, describe, digest, fairness, launch,
+    outputs, prompts, requests, samples, slos, variants,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{
@@ -739,6 +739,8 @@ impl<'a> Resolver<'a> {
         if let (Some(longest), false) = (set.workload.longest_answer(), capped) {
             request.max_tokens = longest;
         }
+        let fitted = context::fitted(set, written_prompts, model, &backend, &request, found)?;
+        let set = fitted.as_ref().unwrap_or(set);
         let replay = match &load.form.value {
             LoadForm::Trace(trace) => Some(self.replay(trace, set, &backend, model, found)?),
             LoadForm::Stages(_) | LoadForm::Levels(_) | LoadForm::Batch(_) => None,

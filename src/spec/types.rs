@@ -488,6 +488,9 @@ record! {
         pub served_as: Option<Entries<Spanned<String>>>,
         /// The tokenizer: a file or the name of a model.
         pub tokenizer: Option<Spanned<String>>,
+        /// The most tokens that a prompt and its answer may have together, as its engine is started: what `over_context` looks at. Default:
+        /// what a launched engine is told (`--max-model-len` and the like).
+        pub context: Option<Spanned<u32>>,
         /// What is asked of this model with each request.
         pub request: Option<RequestSpec>,
         /// What launched engines are told for this model.
@@ -579,7 +582,7 @@ record! {
         pub category: Option<Spanned<String>>,
         /// `category` makes one cell of each category, named `<set>-<category>`. Default: the set is one mix.
         pub expand: Option<Spanned<Expand>>,
-        /// What happens to a prompt that does not fit the model's context. Default: `error`.
+        /// What happens to a prompt that does not fit the model's `context` together with its answer. Default: `error`.
         pub over_context: Option<Spanned<OverContext>>,
         /// What is asked of the engine with each request of this set.
         pub request: Option<RequestSpec>,
@@ -639,6 +642,8 @@ record! {
         pub id: Option<Spanned<String>>,
         /// The field of the item's category. Default: `category`.
         pub category: Option<Spanned<String>>,
+        /// The field of an image that is shown with the prompt, or of several: paths, URLs, or bytes as data hubs keep them. Default: none.
+        pub image: Option<Spanned<String>>,
         /// The field of the cap on generated tokens. Default: `max_tokens`.
         pub max_tokens: Option<Spanned<String>>,
         /// The field of the floor on generated tokens. Default: `min_tokens`.
@@ -807,11 +812,11 @@ words! {
 words! {
     /// What happens to a prompt that does not fit the model's context.
     pub enum OverContext {
-        /// It is an error of the plan.
+        /// It is an error of the plan, where the model's `context` is written; the engine tells otherwise.
         Error = "error",
         /// It is left out, and counted.
         Skip = "skip",
-        /// It is cut.
+        /// It is cut at its end; a conversation, before the turn that does not fit.
         Clip = "clip",
     }
 }

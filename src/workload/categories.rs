@@ -56,11 +56,13 @@ fn parse(path: &Path, text: &str) -> Result<CategoryMap, Stopped> {
     if path.extension().is_some_and(|ending| ending == "json") {
         serde_json::from_str(text).map_err(|error| Stopped::Format {
             line: Some(error.line()),
+            column: Some(error.column()),
             message: error.to_string(),
         })
     } else {
         serde_yaml::from_str(text).map_err(|error| Stopped::Format {
             line: error.location().map(|place| place.line()),
+            column: error.location().map(|place| place.column()),
             message: error.to_string(),
         })
     }
@@ -73,6 +75,7 @@ fn no_such_category(unknown: &str, names: &[&str]) -> Stopped {
     };
     Stopped::Format {
         line: None,
+        column: None,
         message: format!("no category `{unknown}`; {advice}"),
     }
 }

@@ -15,12 +15,14 @@ pub enum WorkloadError {
         error: std::io::Error,
     },
     /// The file is not what it should be.
-    #[error("`{}`{}: {message}", path.display(), line.map(|line| format!(" line {line}")).unwrap_or_default())]
+    #[error("`{}`{}: {message}", path.display(), Place { line: *line, column: *column })]
     Format {
         /// The file.
         path: PathBuf,
         /// The line, where one can be told.
         line: Option<usize>,
+        /// The column of the line, where one can be told.
+        column: Option<usize>,
         /// What is wrong.
         message: String,
     },
@@ -104,6 +106,7 @@ pub(super) enum Stopped {
     Io(std::io::Error),
     Format {
         line: Option<usize>,
+        column: Option<usize>,
         message: String,
     },
 }
@@ -113,9 +116,14 @@ impl Stopped {
         let path = path.to_path_buf();
         match self {
             Stopped::Io(error) => WorkloadError::Read { path, error },
-            Stopped::Format { line, message } => WorkloadError::Format {
+            Stopped::Format {
+                line,
+                column,
+                message,
+            } => WorkloadError::Format {
                 path,
                 line,
+                column,
                 message,
             },
         }
@@ -125,6 +133,21 @@ impl Stopped {
 impl From<std::io::Error> for Stopped {
     fn from(error: std::io::Error) -> Stopped {
         Stopped::Io(error)
+    }
+}
+
+struct Place {
+    line: Option<usize>,
+    column: Option<usize>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => write!(f, " line {line}, column {column}"),
+            (Some(line), None) => write!(f, " line {line}"),
+            (None, _) => Ok(()),
+        }
     }
 }
 

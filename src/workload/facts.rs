@@ -51,10 +51,12 @@ pub enum DropReason {
     NoMatch,
     /// A request of a trace without a token in its prompt or its answer.
     NoTokens,
+    /// It does not fit the model's context together with its answer.
+    OverContext,
 }
 
 impl DropReason {
-    const ALL: [DropReason; 9] = [
+    const ALL: [DropReason; 10] = [
         DropReason::TooShort,
         DropReason::TooLong,
         DropReason::NotHumanFirst,
@@ -64,6 +66,7 @@ impl DropReason {
         DropReason::OtherCategory,
         DropReason::NoMatch,
         DropReason::NoTokens,
+        DropReason::OverContext,
     ];
 
     /// The reason with this text.
@@ -86,6 +89,7 @@ impl fmt::Display for DropReason {
             DropReason::OtherCategory => "of another category",
             DropReason::NoMatch => "without a match",
             DropReason::NoTokens => "without tokens",
+            DropReason::OverContext => "over the context",
         })
     }
 }
@@ -115,6 +119,19 @@ impl Spread {
             median: values[(values.len() - 1) / 2],
             mean: values.iter().sum::<u64>() as f64 / values.len() as f64,
             max,
+        }
+    }
+
+    /// The spread where each value is this much greater; that of no values stays.
+    pub(super) fn greater_by(self, more: u64) -> Spread {
+        if self == Spread::default() {
+            return self;
+        }
+        Spread {
+            min: self.min + more,
+            median: self.median + more,
+            mean: self.mean + more as f64,
+            max: self.max + more,
         }
     }
 }

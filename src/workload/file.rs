@@ -161,6 +161,7 @@ fn read_array(
             Some(kind) => Stopped::Io(kind.into()),
             None => Stopped::Format {
                 line: Some(line + error.line().saturating_sub(1)),
+                column: Some(error.column()),
                 message: broken_json(&error),
             },
         })
@@ -258,6 +259,7 @@ fn read_table(
         let columns: Vec<&str> = header.iter().collect();
         return Err(Stopped::Format {
             line: Some(1),
+            column: None,
             message: format!(
                 "no column `{}`; the columns are {}",
                 fields.prompt.as_deref().unwrap_or("prompt"),
@@ -289,7 +291,11 @@ fn broken_table(error: csv::Error) -> Stopped {
     let message = table_problem(&error);
     match error.into_kind() {
         csv::ErrorKind::Io(error) => Stopped::Io(error),
-        _ => Stopped::Format { line, message },
+        _ => Stopped::Format {
+            line,
+            column: None,
+            message,
+        },
     }
 }
 
@@ -306,6 +312,7 @@ pub(super) fn table_problem(error: &csv::Error) -> String {
 fn unreadable(message: &str) -> Stopped {
     Stopped::Format {
         line: None,
+        column: None,
         message: message.to_owned(),
     }
 }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::error::WorkloadError;
+use super::row::shown;
 
 /// Kinds of images that engines take, by the ending of their file.
 const KINDS: [(&str, &str); 5] = [
@@ -61,6 +62,63 @@ pub(super) fn named_in(content: &Value) -> Vec<String> {
         .collect()
 }
 
+/// The images of a field, each as a path or a URL: a text, an object with a `path`, a `url` or `bytes` (in Base64, as a table's are
+/// read), or a list of such. What is empty shows none.
+///
+/// # Errors
+/// It is something else: what is wrong with the row.
+pub(super) fn of_field(field: &Value) -> Result<Vec<String>, String> {
+    let one = |value: &Value| -> Result<Option<String>, String> {
+        let text = |key: &str| value.get(key).and_then(Value::as_str);
+        match value {
+            Value::Null => Ok(None),
+            Value::String(text) if text.is_empty() => Ok(None),
+            Value::String(text) => Ok(Some(text.clone())),
+            Value::Object(_) => match (text("bytes"), text("url").or(text("path"))) {
+                (Some(bytes), _) => url_of_bytes(bytes).map(Some),
+                (None, Some(named)) => Ok(Some(named.to_owned())),
+                (None, None) => Err("has an image without `bytes`, `url` or `path`".to_owned()),
+            },
+            other => Err(format!("has {} for an image", shown(other))),
+        }
+    };
+    let several = field
+        .as_array()
+        .map_or(std::slice::from_ref(field), Vec::as_slice);
+    several
+        .iter()
+        .filter_map(|value| one(value).transpose())
+        .collect()
+}
+
+/// The URL of an image whose bytes are here in Base64; its kind is told by how they begin.
+fn url_of_bytes(bytes: &str) -> Result<String, String> {
+    let decoded = STANDARD.decode(bytes);
+    let decoded = decoded.map_err(|error| format!("has an image that is no Base64: {error}"))?;
+    let kind = match &decoded[..] {
+        [0x89, b'P', b'N', b'G', ..] => "image/png",
+        [0xff, 0xd8, 0xff, ..] => "image/jpeg",
+        [b'G', b'I', b'F', b'8', ..] => "image/gif",
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => "image/webp",
+        _ => return Err("has an image that is neither PNG, JPEG, GIF nor WebP".to_owned()),
+    };
+    Ok(format!("data:{kind};base64,{bytes}"))
+}
+
 /// The URL that is sent for an image: of a file its bytes, of a URL itself.
 ///
 /// # Errors
@@ -81,6 +139,7 @@ pub(super) fn url_of(named: &str, folder: &Path) -> Result<String, WorkloadError
         return Err(WorkloadError::Format {
             path,
             line: None,
+            column: None,
             message: "it is no image that engines take: a PNG, JPEG, WebP or GIF".to_owned(),
         });
     };
@@ -119,6 +178,33 @@ mod tests {
         assert_eq!(said(""), json!([image]));
         assert_eq!(content("\"", None), r#""\"""#);
         assert_eq!(parts_of(&[]), None);
+    }
+
+    #[test]
+    fn a_field_names_images_or_holds_their_bytes() {
+        let of = |field: Value| of_field(&field);
+        let (path, url) = ("a.png", "https://example.com/b.jpg");
+        assert_eq!(of(json!(path)).unwrap(), [path]);
+        assert_eq!(
+            of(json!([path, { "url": url }, null])).unwrap(),
+            [path, url]
+        );
+        let png = json!({ "bytes": "iVBORw==", "path": "x" });
+        assert_eq!(of(png).unwrap(), ["data:image/png;base64,iVBORw=="]);
+        assert_eq!(of(json!({ "bytes": null, "path": path })).unwrap(), [path]);
+        for (wrong, told) in [
+            (json!(3), "has `3` for an image"),
+            (
+                json!({ "width": 3 }),
+                "has an image without `bytes`, `url` or `path`",
+            ),
+            (
+                json!({ "bytes": "AAAA" }),
+                "has an image that is neither PNG, JPEG, GIF nor WebP",
+            ),
+        ] {
+            assert_eq!(of(wrong).unwrap_err(), told);
+        }
     }
 
     #[test]

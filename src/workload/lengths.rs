@@ -159,6 +159,7 @@ impl Histogram {
         let format = |line: Option<usize>, message: String| WorkloadError::Format {
             path: path.to_path_buf(),
             line,
+            column: None,
             message,
         };
         let text = std::fs::read(path).map_err(|error| WorkloadError::Read {

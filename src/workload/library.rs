@@ -290,6 +290,7 @@ impl Library {
         Err(WorkloadError::Format {
             path: path.to_path_buf(),
             line: None,
+            column: None,
             message: format!("it has sha256 {found}, and {sha256} is asked for"),
         })
     }
@@ -433,9 +434,34 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::sync::{Arc, Mutex};
 
+    use super::super::{Fields, Filter, PromptSource, Source, Workload};
     use super::*;
 
     const TOKENIZER: &str = r#"{"model":"here"}"#;
+
+    /// Files that are cut off, wrong or empty, and what is told of each.
+    const WRONG: [(&str, &str, &str); 4] = [
+        (
+            "/truncated.jsonl",
+            "{\"prompt\": \"One?\"}\n{\"prompt\": \"Tw",
+            "1 row is not a prompt\n  line 2: is not JSON: EOF while parsing a string (column 14)",
+        ),
+        (
+            "/malformed.json",
+            "[{\"prompt\": \"One?\"},\n {\"prompt\"; 1}]\n",
+            "line 2, column 11: is not JSON: expected `:`",
+        ),
+        (
+            "/malformed.csv",
+            "prompt,max_tokens\nOne?,5\nTwo?,many\n",
+            "1 row is not a prompt\n  line 3: `max_tokens` is `\"many\"`, not a number of tokens",
+        ),
+        (
+            "/empty.jsonl",
+            "",
+            "prompt set `set` has no prompt left: 0 read",
+        ),
+    ];
 
     /// A stand-in for a hub: one public model, one gated data set, and a plain file.
     struct Hub {
@@ -487,20 +513,23 @@ mod tests {
             }
             "/datasets/own/set/resolve/v2/data.jsonl" => (401, ""),
             "/plain.csv" => (200, "prompt\nHello\n"),
-            _ => (404, ""),
+            _ => match WRONG.iter().find(|(name, ..)| path.ends_with(name)) {
+                Some((_, body, _)) => (200, *body),
+                None => (404, ""),
+            },
         };
         let (status, range, body) = match head.contains("range: bytes=0-0") && status == 200 {
             true => (
                 206,
                 format!("content-range: bytes 0-0/{}\r\n", body.len()),
-                &body[..1],
+                &body[..body.len().min(1)],
             ),
             false => (status, String::new(), body),
         };
         let _ = write!(
             stream,
-            "HTTP/1.1 {status} x\r\nx-repo-commit: c0ffee\r\netag: \"{:x}\"\r\n{range}content-length: {}\r\nconnection: close\r\n\r\n{body}",
-            path.len(),
+            "HTTP/1.1 {status} x\r\nx-repo-commit: c0ffee\r\netag: \"{}\"\r\n{range}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            blake3::hash(path.as_bytes()),
             body.len()
         );
     }
@@ -584,6 +613,38 @@ mod tests {
         std::fs::write(&path, "other").unwrap();
         library.download(&url, &right).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "prompt\nHello\n");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_fetched_file_is_told_as_of_one_that_is_here() {
+        let (hub, folder) = (Hub::start(), tempfile::tempdir().unwrap());
+        let library = hub.library(folder.path());
+        for (name, body, told) in WRONG {
+            let sha256 = Sha256::digest(body);
+            let sha256: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+            let url = format!("{}{name}", hub.url);
+            let file = name.trim_start_matches('/');
+            for path in [
+                library.download(&url, &sha256).unwrap(),
+                library.dataset("own/open", Some(file)).unwrap(),
+            ] {
+                let source = PromptSource {
+                    id: "set".to_owned(),
+                    from: Source::File {
+                        path,
+                        fields: Fields::default(),
+                        filter: Filter::default(),
+                    },
+                    limit: None,
+                    seed: 1,
+                    shuffle: false,
+                    category: None,
+                    tokenizer: None,
+                };
+                let error = Workload::load(&source).unwrap_err().to_string();
+                assert!(error.ends_with(told), "{error}");
+            }
+        }
     }
 
     #[test]

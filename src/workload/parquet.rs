@@ -20,6 +20,7 @@ pub(super) fn read_rows(
 ) -> Result<(), Stopped> {
     let broken = |error: parquet::errors::ParquetError| Stopped::Format {
         line: None,
+        column: None,
         message: format!("is not a whole Parquet file: {error}"),
     };
     let reader = SerializedFileReader::new(file).map_err(broken)?;

@@ -67,8 +67,28 @@ impl Prompt {
         self.text_behind(word, id).showing(self.images.clone())
     }
 
+    /// The same prompt with the beginning of its text alone.
+    pub(super) fn cut_to(&self, text: &str) -> Prompt {
+        let cut = self.saying(text.to_owned(), self.id.clone());
+        cut.showing(self.images.clone())
+    }
+
+    /// The same prompt behind a prefix of so many tokens, which other prompts may have, too.
+    pub(super) fn led_by(&self, prefix: &str, tokens: u32) -> Prompt {
+        let text = format!("{prefix}\n\n{}", self.text);
+        let longer = self.saying(text, self.id.clone());
+        Prompt {
+            tokens: self.tokens.map(|own| own.saturating_add(tokens)),
+            ..longer.showing(self.images.clone())
+        }
+    }
+
     fn text_behind(&self, word: &str, id: String) -> Prompt {
-        let text = format!("{word}: {}", self.text);
+        self.saying(format!("{word}: {}", self.text), id)
+    }
+
+    /// The same prompt with another text.
+    fn saying(&self, text: String, id: impl Into<Arc<str>>) -> Prompt {
         let conversation = self.conversation.as_ref();
         Prompt {
             category: self.category.clone(),

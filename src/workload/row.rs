@@ -17,6 +17,7 @@ enum Slot {
     Text,
     Id,
     Category,
+    Image,
     MaxTokens,
     MinTokens,
     IgnoreEos,
@@ -39,6 +40,8 @@ pub(super) struct Row {
     ignore_eos: Option<Value>,
     /// Images beside what the prompt or the first human turn says.
     images: Vec<String>,
+    /// Images in a field of their own.
+    pictures: Option<Value>,
     /// All of it, where a template makes a prompt of it.
     whole: Option<serde_json::Map<String, Value>>,
 }
@@ -144,14 +147,19 @@ impl Row {
         };
         let (conversation, images) = Conversation::of(messages, wanted)?;
         let text = conversation.turns[0].said.to_string();
+        let mut candidate = self.with_text(text)?;
+        candidate.images.extend(images);
         Ok(Candidate {
             conversation: Some(conversation),
-            images,
-            ..self.with_text(text)?
+            ..candidate
         })
     }
 
-    fn with_text(self, text: String) -> Result<Candidate, Unfit> {
+    fn with_text(mut self, text: String) -> Result<Candidate, Unfit> {
+        if let Some(pictures) = self.pictures.take() {
+            let own = images::of_field(&pictures).map_err(Unfit::Bad)?;
+            self.images.extend(own);
+        }
         let candidate = Candidate {
             id: self.id.and_then(name),
             text,
@@ -188,6 +196,7 @@ impl Row {
             Slot::Text => self.text = Some(value),
             Slot::Id => self.id = Some(value),
             Slot::Category => self.category = Some(value),
+            Slot::Image => self.pictures = Some(value),
             Slot::MaxTokens => self.max_tokens = Some(value),
             Slot::MinTokens => self.min_tokens = Some(value),
             Slot::IgnoreEos => self.ignore_eos = Some(value),
@@ -324,6 +333,7 @@ fn slot(fields: &Fields, key: &str) -> Option<Slot> {
         (&fields.prompt, &["prompt"][..], Slot::Prompt),
         (&fields.id, &["id"], Slot::Id),
         (&fields.category, &["category"], Slot::Category),
+        (&fields.image, &[], Slot::Image),
         (
             &fields.max_tokens,
             &["max_output_tokens", "max_tokens"],

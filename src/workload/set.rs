@@ -9,16 +9,18 @@ use crate::seed::Seed;
 use crate::units::Moment;
 
 use super::categories::read_categories;
+use super::context::Context;
 use super::error::WorkloadError;
 use super::facts::{DropReason, Facts, Spread};
 use super::file::{read_conversations, read_file, read_sharegpt, read_sharegpt_stream};
 use super::images;
 use super::lengths::LengthDistribution;
+use super::prefix::Prefixes;
 use super::prepared::Prepared;
 use super::prompt::Prompt;
 use super::prose::Prose;
 use super::select::{Candidate, Chosen, Selection, Unfit, measured_part};
-use super::source::{Filter, InlinePrompt, PrefixCache, PromptSource, Source};
+use super::source::{Filter, InlinePrompt, PrefixCache, PromptSource, SharedPrefix, Source};
 use super::synthetic::Synthesizer;
 use super::trace::{ReplayOptions, Trace, TracePrompts};
 use super::words::{self, Use};
@@ -67,6 +69,21 @@ struct Listed {
     measured: usize,
     /// The prompts kept for warm-up, with a unique first word where the text is also a measured one.
     warmup: Arc<[Prompt]>,
+    /// What stands before each of them.
+    led_by: Option<Arc<Leading>>,
+}
+
+/// Prefixes that are put before prompts; the digest of the set tells them apart.
+#[derive(Clone, Debug)]
+struct Leading {
+    prefixes: Prefixes,
+    prose: Prose,
+}
+
+impl PartialEq for Leading {
+    fn eq(&self, other: &Leading) -> bool {
+        self.prefixes.identity() == other.prefixes.identity()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -102,7 +119,7 @@ impl Workload {
             .as_ref()
             .is_some_and(|prepared| prepared.read(&mut selection))
         {
-            return Workload::selected(source, selection, Path::new(""));
+            return Workload::selected(source, selection, file_of(&source.from));
         }
         let path = match &source.from {
             Source::Inline(prompts) => {
@@ -189,18 +206,155 @@ impl Workload {
 
     /// The same prompts with their shared prefixes in this state; `None` if they share none.
     pub fn with_cache(&self, cache: PrefixCache) -> Option<Workload> {
-        let Prompts::Synthetic(made) = &self.prompts else {
+        match &self.prompts {
+            Prompts::Synthetic(made) => {
+                made.shared_prefix()?;
+                Some(Workload::synthetic(made.with_cache(cache)))
+            }
+            Prompts::Listed(listed) => {
+                let leading = listed.led_by.as_ref()?;
+                let prefixes = leading.prefixes.with_cache(cache);
+                let prose = leading.prose.clone();
+                Some(self.behind(listed, Leading { prefixes, prose }))
+            }
+            Prompts::Trace(_) => None,
+        }
+    }
+
+    /// The listed prompts of `source` behind prefixes that groups of them share, in the words that synthetic prompts are made of;
+    /// `None` for prompts that are made, which bring their own.
+    pub fn sharing(&self, shape: SharedPrefix, source: &PromptSource) -> Option<Workload> {
+        let Prompts::Listed(listed) = &self.prompts else {
             return None;
         };
-        made.shared_prefix?;
-        Some(Workload::synthetic(made.with_cache(cache)))
+        let leading = Leading {
+            prefixes: Prefixes::new(set_seed(source).stream("shared prefix"), shape),
+            prose: Prose::new(source.tokenizer.clone()),
+        };
+        let longer = self.longer_by(&leading);
+        Some(longer.behind(listed, leading))
+    }
+
+    /// The prompts that fit a context; the others are left out and counted, or cut. `None` where nothing is left.
+    pub fn within(&self, context: &Context, clip: bool) -> Option<Workload> {
+        let (made, left_out) = match &self.prompts {
+            Prompts::Synthetic(made) => {
+                let answer = made.output_tokens.as_ref();
+                let answer = answer.map_or(context.answer, LengthDistribution::most);
+                let room = context.tokens.saturating_sub(answer);
+                let least = made.shared_prefix().map_or(0, |prefix| prefix.tokens);
+                return (room > least).then(|| Workload::synthetic(made.capped(room)));
+            }
+            Prompts::Trace(trace) => {
+                let (prompts, left_out) = trace.within(context.tokens, clip);
+                if prompts.trace().rows.is_empty() {
+                    return None;
+                }
+                (Workload::trace(prompts), left_out)
+            }
+            Prompts::Listed(listed) => {
+                let before = listed.led_by.as_ref();
+                let before = before.map_or(0, |leading| leading.prefixes.shape.tokens);
+                let fit = |entry: &Entry| {
+                    let prompt = context.fit(&entry.prompt, before, clip)?;
+                    let row = entry.row;
+                    Some(Entry { row, prompt })
+                };
+                let (measured, warmup) = listed.all.split_at(listed.measured);
+                let mut entries: Vec<Entry> = measured.iter().filter_map(fit).collect();
+                let measured = entries.len();
+                if measured == 0 {
+                    return None;
+                }
+                entries.extend(warmup.iter().filter_map(fit));
+                let left_out = (listed.all.len() - entries.len()) as u64;
+                let facts = (*self.facts).clone();
+                let fitted = Workload::listed(entries, measured, self.salt, facts);
+                (fitted.led_as(listed), left_out)
+            }
+        };
+        let mut facts = (*made.facts).clone();
+        if left_out > 0 {
+            facts.dropped.push((DropReason::OverContext, left_out));
+        }
+        Some(Workload {
+            facts: facts.into(),
+            ..made
+        })
+    }
+
+    /// How many of its prompts do not fit a context; of a set that never ends, among its first thousand.
+    pub fn beyond(&self, context: &Context) -> u64 {
+        match &self.prompts {
+            Prompts::Synthetic(made) => {
+                let looked_at = made.limit.map_or(SAMPLED, |limit| limit.min(SAMPLED));
+                let answer = made.output_tokens.as_ref();
+                let answer = answer.map_or(context.answer, LengthDistribution::most);
+                let room = context.tokens.saturating_sub(answer);
+                let lengths = (0..looked_at).map(|ordinal| made.input_length(ordinal));
+                lengths.filter(|&length| length > room).count() as u64
+            }
+            Prompts::Trace(trace) => trace.within(context.tokens, false).1,
+            Prompts::Listed(listed) => {
+                let measured = &listed.all[..listed.measured];
+                let before = listed.led_by.as_ref();
+                let before = before.map_or(0, |leading| leading.prefixes.shape.tokens);
+                let fits = |entry: &Entry| context.fit(&entry.prompt, before, false).is_some();
+                measured.iter().filter(|entry| !fits(entry)).count() as u64
+            }
+        }
+    }
+
+    /// These listed prompts behind the prefixes that those have.
+    fn led_as(self, those: &Listed) -> Workload {
+        match (&self.prompts, &those.led_by) {
+            (Prompts::Listed(listed), Some(leading)) => {
+                let leading = Leading::clone(leading);
+                self.longer_by(&leading).behind(listed, leading)
+            }
+            _ => self,
+        }
+    }
+
+    /// The same set, where each prompt is told as long as it is behind such a prefix.
+    fn longer_by(&self, leading: &Leading) -> Workload {
+        let tokens = u64::from(leading.prefixes.shape.tokens);
+        let characters = leading.of("measured", 0, Use::Measured).chars().count() as u64 + 2;
+        Workload {
+            facts: Arc::new(Facts {
+                tokens: self.facts.tokens.greater_by(tokens),
+                characters: self.facts.characters.greater_by(characters),
+                ..(*self.facts).clone()
+            }),
+            ..self.clone()
+        }
+    }
+
+    fn behind(&self, listed: &Listed, leading: Leading) -> Workload {
+        // The prompts themselves, whatever stood before them.
+        let mut in_file_order: Vec<&Entry> = listed.all.iter().collect();
+        in_file_order.sort_by_key(|entry| entry.row);
+        let own = digest_of(&in_file_order);
+        let identity = format!("{own} {}", leading.prefixes.identity());
+        Workload {
+            digest: blake3::hash(identity.as_bytes()).to_hex().as_str().into(),
+            prompts: Prompts::Listed(Listed {
+                led_by: Some(leading.into()),
+                ..listed.clone()
+            }),
+            ..self.clone()
+        }
     }
 
     /// How many prefixes its prompts share.
     pub fn prefix_groups(&self) -> Option<u32> {
         match &self.prompts {
-            Prompts::Synthetic(made) => made.shared_prefix.map(|prefix| prefix.groups),
-            Prompts::Listed(_) | Prompts::Trace(_) => None,
+            Prompts::Synthetic(made) => made.shared_prefix().map(|prefix| prefix.groups),
+            Prompts::Listed(listed) => {
+                let leading = listed.led_by.as_ref()?;
+                Some(leading.prefixes.shape.groups)
+            }
+            Prompts::Trace(_) => None,
         }
     }
 
@@ -277,7 +431,8 @@ impl Workload {
         match &self.prompts {
             Prompts::Listed(listed) => {
                 let index = ordinal % listed.measured as u64;
-                listed.all[index as usize].prompt.clone()
+                let prompt = &listed.all[index as usize].prompt;
+                listed.led(prompt, "measured", index, Use::Measured)
             }
             Prompts::Synthetic(made) => made.prompt(ordinal),
             Prompts::Trace(trace) => trace.prompt(ordinal),
@@ -309,7 +464,10 @@ impl Workload {
     /// Where the prompts kept for warm-up are used up, they come again behind a unique first word.
     pub fn warmup_prompt(&self, ordinal: u64) -> Prompt {
         match &self.prompts {
-            Prompts::Listed(listed) => listed.warmup_prompt(ordinal, self.salt),
+            Prompts::Listed(listed) => {
+                let prompt = listed.warmup_prompt(ordinal, self.salt);
+                listed.led(&prompt, "warmup", ordinal, Use::Warmup)
+            }
             Prompts::Synthetic(made) => made.warmup_prompt(ordinal),
             Prompts::Trace(trace) => trace.warmup_prompt(ordinal),
         }
@@ -398,6 +556,7 @@ impl Workload {
                 warmup: warmup_part(&entries, measured, salt),
                 all: entries.into(),
                 measured,
+                led_by: None,
             }),
         }
     }
@@ -458,7 +617,27 @@ impl Workload {
     }
 }
 
+impl Leading {
+    fn of(&self, part: &str, ordinal: u64, usage: Use) -> String {
+        let mut text = String::new();
+        self.prefixes
+            .append(&mut text, &self.prose, part, ordinal, usage);
+        text
+    }
+}
+
 impl Listed {
+    /// The prompt behind its prefix, where there is one.
+    fn led(&self, prompt: &Prompt, part: &str, ordinal: u64, usage: Use) -> Prompt {
+        match &self.led_by {
+            None => prompt.clone(),
+            Some(leading) => {
+                let prefix = leading.of(part, ordinal, usage);
+                prompt.led_by(&prefix, leading.prefixes.shape.tokens)
+            }
+        }
+    }
+
     fn warmup_prompt(&self, ordinal: u64, salt: u64) -> Prompt {
         let kept = self.warmup.len() as u64;
         if ordinal < kept {
@@ -486,6 +665,22 @@ fn filter(from: &Source) -> Filter {
         | Source::Categories { .. }
         | Source::Synthetic { .. }
         | Source::Trace(_) => Filter::default(),
+    }
+}
+
+/// The file that rows are read from; images are named from its folder.
+fn file_of(from: &Source) -> &Path {
+    match from {
+        Source::File { path, .. }
+        | Source::ShareGpt {
+            path: Some(path), ..
+        }
+        | Source::Conversations { path, .. }
+        | Source::Categories { path, .. } => path,
+        Source::Inline(_)
+        | Source::ShareGpt { path: None, .. }
+        | Source::Synthetic { .. }
+        | Source::Trace(_) => Path::new(""),
     }
 }
 

@@ -96,6 +96,8 @@ pub struct Fields {
     pub id: Option<String>,
     /// The item's category (`category`).
     pub category: Option<String>,
+    /// Images that are shown with the prompt (none).
+    pub image: Option<String>,
     /// The cap on generated tokens (`max_output_tokens`, `max_tokens`).
     pub max_tokens: Option<String>,
     /// The floor on generated tokens (`min_output_tokens`, `min_tokens`).

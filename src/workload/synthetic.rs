@@ -5,9 +5,10 @@
 use crate::seed::{Random, Seed};
 
 use super::lengths::LengthDistribution;
+use super::prefix::Prefixes;
 use super::prompt::Prompt;
 use super::prose::Prose;
-use super::source::{PrefixCache, PrefixGroups, SharedPrefix};
+use super::source::{PrefixCache, SharedPrefix};
 use super::words::{self, Use};
 
 /// Makes the prompts of one synthetic set.
@@ -17,9 +18,9 @@ pub(super) struct Synthesizer {
     salt: u64,
     input_tokens: LengthDistribution,
     pub(super) output_tokens: Option<LengthDistribution>,
-    pub(super) shared_prefix: Option<SharedPrefix>,
-    /// What the shared prefixes are to the engine's prefix cache.
-    cache: PrefixCache,
+    prefixes: Option<Prefixes>,
+    /// No prompt is longer.
+    most: u32,
     pub(super) prose: Prose,
     /// Past this ordinal prompts repeat.
     pub(super) limit: Option<u64>,
@@ -39,11 +40,11 @@ impl Synthesizer {
     ) -> Synthesizer {
         Synthesizer {
             salt: seed.hash(),
+            prefixes: shared_prefix.map(|shape| Prefixes::new(seed.clone(), shape)),
             seed,
             input_tokens,
             output_tokens,
-            shared_prefix,
-            cache: PrefixCache::AsIs,
+            most: u32::MAX,
             prose,
             limit: limit.filter(|&limit| limit > 0),
         }
@@ -51,10 +52,23 @@ impl Synthesizer {
 
     /// The same prompts with their shared prefixes in this state.
     pub(super) fn with_cache(&self, cache: PrefixCache) -> Synthesizer {
+        let prefixes = self.prefixes.as_ref();
         Synthesizer {
-            cache,
+            prefixes: prefixes.map(|prefixes| prefixes.with_cache(cache)),
             ..self.clone()
         }
+    }
+
+    /// The same prompts, where none is longer than this.
+    pub(super) fn capped(&self, most: u32) -> Synthesizer {
+        Synthesizer {
+            most: self.most.min(most),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn shared_prefix(&self) -> Option<SharedPrefix> {
+        self.prefixes.as_ref().map(|prefixes| prefixes.shape)
     }
 
     pub(super) fn prompt(&self, ordinal: u64) -> Prompt {
@@ -88,11 +102,11 @@ impl Synthesizer {
             "synthetic v1 {:016x} {:?} {:?} {:?}",
             self.salt, self.input_tokens, self.output_tokens, self.limit
         );
-        if let Some(prefix) = self.shared_prefix {
-            identity.push_str(&format!(" {prefix:?}"));
+        if let Some(prefixes) = &self.prefixes {
+            identity.push_str(&format!(" {}", prefixes.identity()));
         }
-        if self.cache != PrefixCache::AsIs {
-            identity.push_str(&format!(" {:?}", self.cache));
+        if self.most < u32::MAX {
+            identity.push_str(&format!(" at most {}", self.most));
         }
         if let Some(tokenizer) = self.prose.tokenizer() {
             identity.push_str(&format!(" {}", tokenizer.digest()));
@@ -109,9 +123,9 @@ impl Synthesizer {
             .map(|lengths| lengths.sample(&mut random));
         let mut text = String::with_capacity(tokens as usize * 6);
         let mut own = tokens;
-        if let Some(prefix) = self.shared_prefix {
-            self.write_prefix(prefix, part, ordinal, usage, &mut text);
-            own -= prefix.tokens;
+        if let Some(prefixes) = &self.prefixes {
+            prefixes.append(&mut text, &self.prose, part, ordinal, usage);
+            own -= prefixes.shape.tokens;
         }
         let first = words::unique(self.salt, ordinal, usage);
         self.prose.append(&mut text, &first, own, &mut random);
@@ -124,43 +138,10 @@ impl Synthesizer {
         }
     }
 
-    /// The prefix of the group that a prompt belongs to. Warm-up has groups of its own: it must not fill the cache with
-    /// prefixes that are measured, unless that is what it is for.
-    fn write_prefix(
-        &self,
-        prefix: SharedPrefix,
-        part: &str,
-        ordinal: u64,
-        usage: Use,
-        text: &mut String,
-    ) {
-        let mut random = self.seed.stream("group").stream(part).at(ordinal).rng();
-        let groups = u64::from(prefix.groups.max(1));
-        let (part, usage, group) = match (self.cache, usage) {
-            // Each prompt is a group of its own.
-            (PrefixCache::Cold, _) => (part, usage, ordinal),
-            (PrefixCache::Warm, Use::Warmup) => ("measured", Use::Measured, ordinal % groups),
-            (PrefixCache::AsIs | PrefixCache::Warm, _) => {
-                let group = match prefix.distribution {
-                    PrefixGroups::Uniform => random.below(groups),
-                    PrefixGroups::Zipf => random.zipf(groups, 1.0) - 1,
-                };
-                (part, usage, group)
-            }
-        };
-        let usage = match usage {
-            Use::Measured | Use::Prefix => Use::Prefix,
-            Use::Warmup | Use::WarmupPrefix => Use::WarmupPrefix,
-        };
-        let first = words::unique(self.salt, group, usage);
-        let mut random = self.seed.stream("prefix").stream(part).at(group).rng();
-        self.prose.append(text, &first, prefix.tokens, &mut random);
-    }
-
     /// A length, long enough for the prefix and something of its own behind it.
     fn length(&self, random: &mut Random) -> u32 {
-        let least = self.shared_prefix.map_or(1, |prefix| prefix.tokens + 1);
-        self.input_tokens.sample(random).max(least)
+        let least = self.shared_prefix().map_or(1, |prefix| prefix.tokens + 1);
+        self.input_tokens.sample(random).min(self.most).max(least)
     }
 
     fn random(&self, part: &str, ordinal: u64) -> Random {
@@ -180,6 +161,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
+    use super::super::source::PrefixGroups;
     use super::super::tokenizer::{Tokenizer, TokenizerFiles};
     use super::*;
 

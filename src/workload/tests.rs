@@ -188,7 +188,7 @@ fn bad_lines_are_told_with_their_numbers() {
     );
     assert_eq!(
         error(file("bad.json")),
-        "`bad.json` line 3: is not JSON: expected `,` or `}`"
+        "`bad.json` line 3, column 27: is not JSON: expected `,` or `}`"
     );
     assert_eq!(
         error(file("bad.csv")),
@@ -540,6 +540,144 @@ fn conversations_cut_off_wrong_or_empty_are_told_by_line_and_nothing_else_is_los
 }
 
 #[test]
+fn sharegpt_cut_off_wrong_or_empty_is_told_by_line_and_column() {
+    assert_eq!(
+        error(sharegpt("truncated.jsonl")),
+        "`truncated.jsonl`: 1 row is not a prompt\n  line 2: is not JSON: EOF while parsing a string (column 21)"
+    );
+    assert_eq!(
+        error(sharegpt("truncated.json")),
+        "`truncated.json` line 1, column 51: is not JSON: EOF while parsing a string"
+    );
+    assert!(error(sharegpt("bad.json")).starts_with("`bad.json` line 3, column "));
+    for name in ["empty.jsonl", "empty.json"] {
+        assert_eq!(
+            error(sharegpt(name)),
+            "prompt set `set` has no prompt left: 0 read"
+        );
+    }
+    for name in ["truncated.parquet", "malformed.parquet", "empty.parquet"] {
+        let told = error(sharegpt(name));
+        assert!(told.contains("is not a whole Parquet file: "), "{told}");
+    }
+}
+
+#[test]
+fn listed_prompts_may_stand_behind_shared_prefixes() {
+    let source = set(file("lines.jsonl"));
+    let own = load(&source);
+    let shape = SharedPrefix {
+        tokens: 64,
+        groups: 2,
+        distribution: PrefixGroups::Uniform,
+    };
+    let shared = own.sharing(shape, &source).unwrap();
+    assert_eq!(shared.prefix_groups(), Some(2));
+    let prefix_of = |prompt: &Prompt| prompt.text.split("\n\n").next().unwrap().to_owned();
+    let begun =
+        |set: &Workload| -> HashSet<String> { measured(set).iter().map(&prefix_of).collect() };
+    for (led, plain) in measured(&shared).iter().zip(measured(&own)) {
+        assert!(led.text.ends_with(&format!("\n\n{}", plain.text)));
+        assert_eq!(led.tokens, plain.tokens.map(|tokens| tokens + 64));
+        assert_eq!((&led.id, led.max_tokens), (&plain.id, plain.max_tokens));
+        assert_eq!(estimated_tokens(prefix_of(led).chars().count()), 64);
+    }
+    assert_eq!(begun(&shared).len(), 2);
+    let cold = shared.with_cache(PrefixCache::Cold).unwrap();
+    assert_eq!(begun(&cold).len(), measured(&own).len());
+    let warm = shared.with_cache(PrefixCache::Warm).unwrap();
+    let primed: HashSet<String> = (0..2)
+        .map(|at| prefix_of(&warm.warmup_prompt(at)))
+        .collect();
+    assert_eq!((begun(&warm), primed), (begun(&shared), begun(&shared)));
+    let digests: HashSet<&str> = [&own, &shared, &cold, &warm].map(Workload::digest).into();
+    assert_eq!(digests.len(), 4);
+    let longer = shared.facts().tokens.min - own.facts().tokens.min;
+    assert_eq!(longer, 64);
+}
+
+#[test]
+fn what_is_over_the_context_is_left_out_or_cut() {
+    let context = Context {
+        tokens: 10,
+        answer: 5,
+        chat: false,
+        tokenizer: None,
+    };
+    let own = load(&set(Source::Inline(
+        ["One two.", "More than there is room for here."]
+            .map(|text| InlinePrompt {
+                text: text.to_owned(),
+                category: None,
+            })
+            .into(),
+    )));
+    assert_eq!(own.beyond(&context), 1);
+    let left = own.within(&context, false).unwrap();
+    assert_eq!(texts(&left), ["One two."]);
+    assert_eq!(left.facts().dropped, [(DropReason::OverContext, 1)]);
+    let cut = own.within(&context, true).unwrap();
+    assert_eq!(texts(&cut), ["One two.", "More than there is r"]);
+    assert_eq!((cut.facts().dropped.len(), cut.beyond(&context)), (0, 0));
+    assert_ne!(cut.digest(), own.digest());
+    let nothing = Context {
+        answer: 10,
+        ..context.clone()
+    };
+    assert!(own.within(&nothing, true).is_none());
+    // What is made is made shorter.
+    let made = load(&synthetic(LengthDistribution::Uniform(2, 40)));
+    let longest_answer = Context {
+        tokens: 256 + 5,
+        ..context
+    };
+    assert!(made.beyond(&longest_answer) > 500);
+    let shorter = made.within(&longest_answer, true).unwrap();
+    assert!((0..50).all(|at| shorter.prompt(at).tokens.unwrap() <= 5));
+    assert_ne!(shorter.digest(), made.digest());
+}
+
+#[test]
+fn images_stand_in_a_field_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.jsonl");
+    std::fs::write(folder.path().join("dot.png"), b"\x89PNG").unwrap();
+    let rows = [
+        r#"{"prompt": "What is this?", "picture": "dot.png"}"#,
+        r#"{"prompt": "And these?", "picture": [{"bytes": "iVBORw==", "path": "x"}, {"url": "https://example.com/b.jpg"}]}"#,
+        r#"{"prompt": "Nothing here", "picture": null}"#,
+    ];
+    std::fs::write(&path, rows.join("\n")).unwrap();
+    let source = |image: &str| Source::File {
+        path: path.clone(),
+        fields: Fields {
+            image: Some(image.to_owned()),
+            ..Fields::default()
+        },
+        filter: Filter::default(),
+    };
+    let shown = load(&set(source("picture")));
+    let png = r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw=="}}"#;
+    assert_eq!(
+        &*shown.prompt(0).json,
+        format!(r#"[{{"type":"text","text":"What is this?"}},{png}]"#)
+    );
+    let two = shown.prompt(1).json;
+    assert!(
+        two.contains(png) && two.contains("example.com/b.jpg"),
+        "{two}"
+    );
+    assert_eq!(&*shown.prompt(2).json, "\"Nothing here\"");
+    // Without being named, a field is no image.
+    assert!(!load(&set(source("other"))).shows_images());
+    std::fs::write(&path, r#"{"prompt": "Hm?", "picture": 3}"#).unwrap();
+    let told = Workload::load(&set(source("picture")))
+        .unwrap_err()
+        .to_string();
+    assert!(told.ends_with("line 1: has `3` for an image"), "{told}");
+}
+
+#[test]
 fn conversations_in_parquet_are_sharegpt_too() {
     let workload = load(&set(Source::ShareGpt {
         path: Some(fixture("sharegpt.parquet")),
@@ -560,7 +698,7 @@ fn a_file_that_is_cut_off_is_told_where() {
     );
     assert_eq!(
         error(file("truncated.json")),
-        "`truncated.json` line 1: is not JSON: EOF while parsing a string"
+        "`truncated.json` line 1, column 51: is not JSON: EOF while parsing a string"
     );
     assert_eq!(
         error(file("truncated.csv")),

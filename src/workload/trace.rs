@@ -183,6 +183,30 @@ impl TracePrompts {
         }
     }
 
+    /// The requests that fit a context of so many tokens; of the others none, or as much of their prompts as fits. Gives how many are
+    /// left out.
+    pub(super) fn within(&self, tokens: u32, clip: bool) -> (TracePrompts, u64) {
+        let mut rows = Vec::new();
+        for row in &self.trace.rows {
+            let room = tokens.saturating_sub(row.output);
+            if row.input <= room || (clip && room > self.around) {
+                rows.push(TraceRow {
+                    input: row.input.min(room),
+                    ..row.clone()
+                });
+            }
+        }
+        let left_out = (self.trace.rows.len() - rows.len()) as u64;
+        let trace = Trace {
+            rows,
+            blocks: self.trace.blocks.clone(),
+            block_tokens: self.trace.block_tokens,
+            without_answer: self.trace.without_answer,
+        };
+        let prompts = TracePrompts::new(trace, self.seed.clone(), self.prose.clone());
+        (prompts, left_out)
+    }
+
     pub(super) fn trace(&self) -> &Trace {
         &self.trace
     }
@@ -404,6 +428,7 @@ impl Reader<'_> {
             return Err(WorkloadError::Format {
                 path: path.to_path_buf(),
                 line: Some(1),
+                column: None,
                 message: match found.is_empty() {
                     true => "the file is empty".to_owned(),
                     false => format!(
@@ -496,6 +521,7 @@ impl Reader<'_> {
             return Err(WorkloadError::Format {
                 path,
                 line: None,
+                column: None,
                 message: "there is no request in it".to_owned(),
             });
         };

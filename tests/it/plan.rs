@@ -76,7 +76,7 @@ fn arrivals(plan: &Plan) -> String {
 #[test]
 fn plans_are_told_in_full() {
     for name in [
-        "levels", "stages", "hill", "batch", "matrix", "axes", "replay", "launch",
+        "levels", "stages", "hill", "batch", "matrix", "axes", "context", "replay", "launch",
     ] {
         let (plan, warnings) = plan_of(&format!("{name}.yaml"), &PlanOptions::default())
             .unwrap_or_else(|found| panic!("{name}: {found}"));
@@ -94,6 +94,7 @@ fn mistakes_are_told_all_at_once() {
         "axes",
         "no-lengths",
         "prefix-too-long",
+        "context",
         "loads",
         "prompts",
         "traces",

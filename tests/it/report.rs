@@ -837,6 +837,7 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
             id: None,
             served_as: Vec::new(),
             tokenizer: None,
+            context: None,
             launch_args: Vec::new(),
             lora: Vec::new(),
         }),
