@@ -18,12 +18,14 @@ use scenario::observation::{
 use scenario::plan::{self, Plan, PlanOptions};
 use scenario::report::model::{Environment, Host};
 use scenario::report::requests::{Names, rows};
-use scenario::report::{FILES, Inputs, RunEnding, View, build, csv};
+use scenario::report::{FILES, Inputs, RunEnding, View, build, charts, csv, html};
 use scenario::units::Moment;
 use scenario::{spec, verdict};
 
 const REQUESTS: u64 = 1_000_000;
 const EVENTS: u64 = 50;
+/// A page has fewer bytes, however many requests it is about.
+const PAGE: usize = 15_000_000;
 const CATEGORIES: [&str; 8] = [
     "code", "mail", "math", "news", "poem", "quiz", "rest", "talk",
 ];
@@ -64,11 +66,17 @@ fn main() {
     for (name, render) in FILES {
         table.row(name, || render(&report, &View::default()));
     }
+    let drawn = table.row("what charts are drawn from", || {
+        charts::charts(&report, std::iter::once(&**seen))
+    });
+    let page = table.row("report.html", || html::render(&report, &drawn));
     table.row("requests.csv", || {
         let names = Names::of(&plan);
         csv::requests(rows(&names, seen), std::io::sink()).expect("a sink takes everything")
     });
     table.end(requests, &verdicts);
+    println!("report.html has {:.2} MB", page.len() as f64 / 1e6);
+    assert!(page.len() < PAGE, "it is too large to send and open");
 }
 
 fn plan(requests: u64) -> (Plan, Sources) {

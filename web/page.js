@@ -17,7 +17,7 @@
   // ---- words ---------------------------------------------------------------------------------------------------------
 
   const METRICS = {
-    "ttft": "TTFT", "e2e": "E2E latency", "tpot": "TPOT", "icl": "chunk gap", "send_lag": "the client's send lag",
+    "ttft": "TTFT", "e2e": "E2E latency", "tpot": "TPOT", "itl": "ITL", "icl": "chunk gap", "send_lag": "the client's send lag",
     "output_tps": "output throughput", "rps": "requests per second", "goodput": "goodput",
     "in_flight": "requests in flight", "sent": "sent", "answered": "answered", "failed": "failed",
     "gpu.util": "GPU utilization", "gpu.memory_used": "GPU memory used", "gpu.power": "GPU power", "gpu.temperature": "GPU temperature",
@@ -280,7 +280,7 @@
 
   const LATENCIES = [
     ["ttft p95", "TTFT p95"], ["ttft p50", "TTFT p50"], ["ttft p99", "TTFT p99"], ["e2e p95", "E2E p95"], ["e2e p50", "E2E p50"],
-    ["tpot p50", "TPOT p50"], ["tpot p95", "TPOT p95"], ["icl p99", "chunk gap p99"],
+    ["tpot p50", "TPOT p50"], ["tpot p95", "TPOT p95"], ["itl p50", "ITL p50"], ["itl p99", "ITL p99"], ["icl p99", "chunk gap p99"],
   ];
   const OVER = [
     ["output_tps value", "output throughput"], ["rps value", "requests per second"], ["goodput value", "goodput"], ["error_rate value", "error rate"],

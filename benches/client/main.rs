@@ -14,6 +14,7 @@ mod peers;
 mod rows;
 mod server;
 mod table;
+mod watched;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

@@ -21,11 +21,12 @@ pub(crate) struct Bench {
 }
 
 type Row = (&'static str, fn(&Bench));
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 9] = [
     ("paced", paced),
     ("unpaced", unpaced),
     ("error", errors),
     ("lag", send_lag),
+    ("watched", watched),
     ("memory", memory),
     ("start", start_up),
     ("verdict", million),
@@ -386,6 +387,11 @@ fn send_lag(bench: &Bench) {
             Goal::Most(bare_p99),
         );
     }
+}
+
+fn watched(bench: &Bench) {
+    let (rounds, seconds) = if bench.quick { (3, 8) } else { (7, 15) };
+    super::watched::rows(bench.path(), rounds, seconds);
 }
 
 fn memory(bench: &Bench) {

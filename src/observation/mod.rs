@@ -3,6 +3,7 @@
 //! In: nothing; `load`, `engine` and `telemetry` fill these types. Out: `verdict` measures and judges them, `report` writes them.
 
 pub mod events;
+pub mod serving;
 
 pub use events::{EventLog, EventRecorder, OutputEvent};
 

@@ -97,6 +97,7 @@ pub const CODES: &[(&str, &str)] = &[
         "S078",
         "a benchmark of an engine's own whose results cannot be read",
     ),
+    ("S085", "a plot that is not drawn"),
     ("L003", "a percentile with too few samples to be sure of it"),
     ("L033", "an override that applies nowhere"),
     ("L034", "an SLO that judges what another one judges already"),

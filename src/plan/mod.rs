@@ -39,6 +39,7 @@ pub use conversations::takes_messages;
 pub use external::ExternalBench;
 pub use fairness::{Fairness, Matter};
 pub use launch::{Launch, Lifetime, Offline, Port, ReadyRule, StopSignal};
+pub use outputs::plot_names;
 pub use presets::SimulatedArgs;
 pub use resolve::{PlanOptions, distinct, mistakes, plan};
 pub use users::{UserChange, UserChanges, UserCurve, UserExtent, UserPiece};

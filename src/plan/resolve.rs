@@ -246,6 +246,7 @@ impl<'a> Resolver<'a> {
             notes,
         } = slos::compile(spec, &cells, &deselected, self.repeats);
         found.extend(in_slos);
+        let plots = outputs::plots(spec, &cells, !deselected.is_empty(), found);
         let launched = cells.iter().any(|cell| cell.backend.launch.is_some());
         let between = run.and_then(|run| run.between.as_ref());
         Plan {
@@ -282,7 +283,7 @@ impl<'a> Resolver<'a> {
             smoke: self.options.smoke,
             baseline: self.baseline(),
             outputs: outputs::outputs(self.spec, self.sources),
-            plots: outputs::plots(self.spec),
+            plots,
             skipped_slos: skipped,
             fairness: self.fairness(),
             notes,

@@ -10,12 +10,13 @@ use super::model::{Broken, Metric, Report, Stage, StageNumbers, VerdictStatus};
 use super::{colours, wording};
 
 /// What `page.js` can be asked to draw over the load, and their twins that count from the planned instant.
-const METRICS: [&str; 16] = [
+const METRICS: [&str; 17] = [
     "ttft",
     "ttft_intended",
     "e2e",
     "e2e_intended",
     "tpot",
+    "itl",
     "icl",
     "output_tps",
     "rps",

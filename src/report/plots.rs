@@ -165,10 +165,13 @@ fn value(stage: &Stage, path: &str, scale: f64) -> Option<Value> {
     })
 }
 
-/// How long a stage took, in seconds.
+/// How long a stage took, in seconds: of several repeats the mean of them.
 fn took(stage: &Stage, numbers: &StageNumbers) -> Value {
-    let value = numbers.duration_s;
     let repeats = stage.repeats.iter().map(|one| one.numbers.duration_s);
+    let value = match stage.repeats.len() {
+        0 => numbers.duration_s,
+        several => repeats.clone().sum::<f64>() / several as f64,
+    };
     Value {
         value,
         low: repeats.clone().fold(value, f64::min),
@@ -681,7 +684,7 @@ impl<'a> Book<'a> {
                 line.cell.backend.clone(),
                 wording::rounded(*load),
                 said("output_tps value", 1.0),
-                format!("{} s", wording::rounded(numbers.duration_s)),
+                format!("{} s", wording::rounded(took(stage, numbers).value)),
                 said("e2e mean", 1e-3),
                 said("gpu.util mean", 100.0),
                 said("gpu.power mean", 1.0),

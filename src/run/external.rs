@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json_path::JsonPath;
 
 use super::world::World;
-use crate::observation::ExternalSeries;
+use crate::observation::{ExternalSeries, serving};
 use crate::plan::external::{BenchFormat, ExternalBench, MODEL, OUT, PORT, URL};
 use crate::plan::{Cell, CellRun, Plan};
 use crate::server::{CommandLine, Ready, own_programs, run_to_end};
@@ -156,7 +156,9 @@ fn last_json(text: &str) -> Option<Value> {
 /// The values of a result under our names.
 fn values(bench: &ExternalBench, results: &Value) -> Vec<(String, f64)> {
     match bench.format {
-        BenchFormat::Vllm | BenchFormat::Sglang => serving(results),
+        BenchFormat::Vllm | BenchFormat::Sglang => {
+            results.as_object().map_or_else(Vec::new, serving::values)
+        }
         BenchFormat::Trtllm => trtllm(results),
         BenchFormat::Jsonpath => bench
             .values
@@ -167,56 +169,6 @@ fn values(bench: &ExternalBench, results: &Value) -> Vec<(String, f64)> {
                 Some((name.clone(), value))
             })
             .collect(),
-    }
-}
-
-/// What `vllm bench serve` and SGLang's `bench_serving` call what both have.
-const SERVING: [(&str, &str); 9] = [
-    ("requests", "completed"),
-    ("duration_s", "duration"),
-    ("rps", "request_throughput"),
-    ("output_tps", "output_throughput"),
-    ("input_tps", "input_throughput"),
-    ("total_tps", "total_token_throughput"),
-    ("total_tps", "total_throughput"),
-    ("input_tokens", "total_input_tokens"),
-    ("output_tokens", "total_output_tokens"),
-];
-/// Their latencies: `mean_ttft_ms`, `p99_itl_ms`.
-const LATENCIES: [(&str, &str); 5] = [
-    ("ttft", "ttft"),
-    ("tpot", "tpot"),
-    ("itl", "itl"),
-    ("e2e", "e2el"),
-    ("e2e", "e2e_latency"),
-];
-
-fn serving(results: &Value) -> Vec<(String, f64)> {
-    let mut values: Vec<(String, f64)> = SERVING
-        .iter()
-        .filter_map(|(ours, theirs)| Some(((*ours).to_owned(), results[*theirs].as_f64()?)))
-        .collect();
-    for (key, value) in results.as_object().into_iter().flatten() {
-        let Some((statistic, rest)) = key.strip_suffix("_ms").and_then(|key| key.split_once('_'))
-        else {
-            continue;
-        };
-        let latency = LATENCIES.iter().find(|(_, theirs)| *theirs == rest);
-        if let (Some((ours, _)), Some(value)) = (latency, value.as_f64()) {
-            values.push((format!("{ours}_ms_{}", statistic_name(statistic)), value));
-        }
-    }
-    values
-}
-
-/// The name of a statistic here.
-fn statistic_name(theirs: &str) -> &str {
-    match theirs {
-        "median" => "p50",
-        "average" => "mean",
-        "minimum" => "min",
-        "maximum" => "max",
-        other => other,
     }
 }
 
@@ -243,7 +195,7 @@ fn trtllm(results: &Value) -> Vec<(String, f64)> {
         .collect();
     let percentiles = results.pointer("/performance/request_latency_percentiles_ms");
     for (key, value) in percentiles.and_then(Value::as_object).into_iter().flatten() {
-        let name = format!("e2e_ms_{}", statistic_name(key));
+        let name = format!("e2e_ms_{}", serving::statistic(key));
         if let (Some(value), false) = (value.as_f64(), values.iter().any(|(one, _)| *one == name)) {
             values.push((name, value));
         }

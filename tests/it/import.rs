@@ -182,6 +182,21 @@ fn what_cannot_be_believed_is_not_ranked() {
 }
 
 #[test]
+fn too_few_samples_are_not_ranked() {
+    let (report, _) = imported(&["suite-004.json"], 3);
+    let ranking = &report["ranking"];
+    let engines = ranking["engines"].as_array().unwrap();
+    assert_eq!(engines.len(), 2);
+    assert!(engines.iter().all(|engine| engine["ranked"] == false));
+    assert_eq!(ranking["overall"]["standings"], serde_json::json!([]));
+    let reason = ranking["left_out"][0]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("9 requests were answered, 30 are needed"),
+        "{reason}"
+    );
+}
+
+#[test]
 fn two_results_with_their_requests_are_ranked() {
     let (report, out) = imported(&["suite-000-vllm.json", "other=suite-000-vllm.json"], 0);
     let ranking = &report["ranking"];

@@ -213,6 +213,33 @@ fn every_plot_is_drawn_with_its_title_axes_and_legend() {
     assert!(drawn.is_empty(), "drawn, and not asked for here: {drawn:?}");
 }
 
+/// The scenario with these plots to draw.
+fn asking_for(plots: &str) -> String {
+    format!(
+        "version: 1\nbackends: {{ vllm: {{ kind: simulator }}, sglang: {{ kind: simulator }} }}\nmodels: {{ m: any }}\n\
+         load: {{ l: {{ levels: {{ users: [2, 4], requests: 300 }} }} }}\nreport: {{ plots: [{plots}] }}\n"
+    )
+}
+
+#[test]
+fn a_plot_that_is_never_drawn_is_told_before_anything_is_sent() {
+    let desk = Desk::new();
+    for (name, _) in PLOTS {
+        desk.write("one.yaml", &asking_for(name));
+        desk.tool(&["check", "one.yaml"]).with_code(0);
+    }
+    for (name, help) in [
+        ("latency_c8", "did you mean `latency_c2`?"),
+        ("thruput", "throughput_m, throughput_scaling, and `all`"),
+    ] {
+        desk.write("one.yaml", &asking_for(name));
+        let ended = desk.tool(&["check", "one.yaml"]).with_code(2);
+        let told = ended.err + &ended.out;
+        let message = format!("error[S085]: no plot has a name that begins with `{name}`");
+        assert!(told.contains(&message) && told.contains(help), "{told}");
+    }
+}
+
 #[test]
 fn an_slo_that_holds_is_green_and_a_broken_one_is_not() {
     let desk = Desk::new();

@@ -33,6 +33,31 @@ fn a_run_that_was_saved_without_charts_still_has_its_tables() {
 }
 
 #[test]
+fn a_run_of_an_earlier_version_is_reported_plotted_and_compared() {
+    let desk = Desk::new();
+    let early = format!("{}/fixtures/runs/early", env!("CARGO_MANIFEST_DIR"));
+    let kept = std::fs::read_to_string(format!("{early}/report.json")).unwrap();
+    let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    desk.tool(&["report", &early, "--out", "page"]).with_code(0);
+    let again = crate::tool::report(&desk.path("page/report.json"));
+    assert_eq!(again["cells"], kept["cells"], "no number has changed");
+    assert_eq!(again["verdicts"], kept["verdicts"]);
+    let page = std::fs::read_to_string(desk.path("page/report.html")).unwrap();
+    assert!(page.contains("id=\"report-data\"") && page.contains("TTFT p95"));
+    let words = ["plot", &early, "--out", "drawn", "--format", "svg"];
+    desk.tool(&words).with_code(0);
+    let svg = std::fs::read_to_string(desk.path("drawn/throughput_m.svg")).unwrap();
+    assert!(svg.contains("m - Throughput vs Concurrency (higher is better)"));
+    let compared = desk.tool(&["compare", &early, &early]).with_code(0).out;
+    for said in [
+        "no difference shown",
+        "or saved by an earlier version; repeat the run 3 times",
+    ] {
+        assert!(compared.contains(said), "{compared}");
+    }
+}
+
+#[test]
 fn what_is_no_report_is_told_so() {
     let desk = Desk::new();
     desk.write("other.json", r#"{ "schema": "k6/v2" }"#);

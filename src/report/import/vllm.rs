@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::found::{Format, Found, Request};
 use super::read::{Object, ReadError, count, number, numbers, text, wanted};
+use crate::observation::serving;
 
 pub(super) fn read(top: &Object) -> Result<Found, ReadError> {
     let mut found = Found::new(Format::Vllm);
@@ -22,26 +23,12 @@ pub(super) fn read(top: &Object) -> Result<Found, ReadError> {
     found.failed = found.failed.or(found.planned.checked_sub(completed));
     found.output_tokens = number(top, "total_output_tokens");
     found.input_tokens = number(top, "total_input_tokens");
-    found.keep("rps", "value", number(top, "request_throughput"));
-    found.keep("output_tps", "value", number(top, "output_throughput"));
-    found.keep("total_tps", "value", number(top, "total_token_throughput"));
     found.keep("goodput", "value", number(top, "request_goodput"));
-    for (metric, theirs) in [
-        ("ttft", "ttft"),
-        ("tpot", "tpot"),
-        ("itl", "itl"),
-        ("e2e", "e2el"),
-    ] {
-        for (stat, key) in [
-            ("mean", format!("mean_{theirs}_ms")),
-            ("p50", format!("median_{theirs}_ms")),
-            ("std", format!("std_{theirs}_ms")),
-            ("p90", format!("p90_{theirs}_ms")),
-            ("p95", format!("p95_{theirs}_ms")),
-            ("p99", format!("p99_{theirs}_ms")),
-            ("p99.9", format!("p99.9_{theirs}_ms")),
-        ] {
-            found.keep(metric, stat, number(top, &key));
+    for (name, value) in serving::values(top) {
+        match (name.as_str(), name.split_once("_ms_")) {
+            (_, Some((metric, stat))) => found.keep(metric, stat, Some(value)),
+            ("rps" | "output_tps" | "total_tps", None) => found.keep(&name, "value", Some(value)),
+            _ => {}
         }
     }
     found.requests = requests(top);
