@@ -70,6 +70,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind, in the order of documents.
+    pub const ALL: [Kind; 7] = [
+        Kind::Trend,
+        Kind::Gap,
+        Kind::Rate,
+        Kind::Counter,
+        Kind::Flow,
+        Kind::Gauge,
+        Kind::Derived,
+    ];
+
     /// The name in files and messages.
     pub fn name(self) -> &'static str {
         match self {

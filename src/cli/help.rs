@@ -38,22 +38,12 @@ pub(super) fn help(topic: Option<&str>, console: &Console) -> anyhow::Result<Exi
     Ok(Exit::Passed)
 }
 
-const KINDS: [Kind; 7] = [
-    Kind::Trend,
-    Kind::Gap,
-    Kind::Rate,
-    Kind::Counter,
-    Kind::Flow,
-    Kind::Gauge,
-    Kind::Derived,
-];
-
 /// The table of metrics, from the registry that the grammar reads.
 fn metrics() -> String {
     let mut text = String::from(
         "metrics: what can be asserted, like `P95 TTFT < 500ms`, `error rate < 1%`, `sglang.output_tps >= 1.2 * vllm.output_tps`\n",
     );
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let members: Vec<_> = assertion::metrics()
             .iter()
             .filter(|metric| metric.kind == kind)

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::rules::literal_secret;
 use super::schema::Definitions;
 use super::tree::{Content, Key, Map, Node};
-use super::values::{Entries, Entry, JsonMap, NotYet, OneOrMany};
+use super::values::{Entries, Entry, JsonMap, OneOrMany};
 use crate::diagnostic::{Diagnostic, Span, Spanned, did_you_mean};
 use crate::units::{self, QuantityError, Rate, Share};
 
@@ -711,27 +711,6 @@ impl<T: Decode, K: DecodeKey> Decode for Entries<T, K> {
             }
             None => json!({ "type": "object", "additionalProperties": item, "minProperties": 1 }),
         }
-    }
-}
-
-impl Decode for NotYet {
-    fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
-        problems.error("S019", "this is not supported yet", node.span, "");
-        None
-    }
-
-    fn decode_field(key: &Key, _node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
-        problems.error(
-            "S019",
-            format!("`{}` is not supported yet", key.text),
-            key.span,
-            "",
-        );
-        None
-    }
-
-    fn schema(_definitions: &mut Definitions) -> Value {
-        json!({ "not": {}, "deprecated": true })
     }
 }
 

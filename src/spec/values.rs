@@ -85,10 +85,6 @@ enum VersionComparison {
     Exactly,
 }
 
-/// A key that this version knows of and cannot do yet; never present in a spec without errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotYet;
-
 /// Names of other files. Composition has read them before a spec is read, so a spec has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Files;

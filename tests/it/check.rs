@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use scenario::diagnostic::{self, Sources};
 use scenario::{language, spec};
 
+use crate::golden::{self, assert_golden};
+
 /// The diagnostics of a file as a user sees them, and whether a spec came out.
 fn check(path: &Path) -> (bool, String) {
     let text = fs::read_to_string(path).unwrap();
@@ -19,28 +21,7 @@ fn check(path: &Path) -> (bool, String) {
 }
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(Path::new("fixtures/specs").join(folder))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "yaml"))
-        .collect();
-    files.sort();
-    assert!(!files.is_empty());
-    files
-}
-
-/// Compares with what is checked in; `SNAPSHOTS=overwrite` writes it instead.
-fn compare(path: &Path, actual: &str) {
-    if std::env::var_os("SNAPSHOTS").is_some_and(|value| value == "overwrite") {
-        fs::write(path, actual).unwrap();
-        return;
-    }
-    let expected = fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        expected == actual,
-        "{} differs (SNAPSHOTS=overwrite takes the new one)\nexpected:\n{expected}\nactual:\n{actual}",
-        path.display()
-    );
+    golden::fixtures(Path::new("fixtures/specs").join(folder), "yaml")
 }
 
 fn as_json(path: &Path) -> Option<serde_json::Value> {
@@ -90,7 +71,7 @@ fn each_mistake_is_told_to_the_letter() {
             "{} is accepted",
             path.display()
         );
-        compare(&path.with_extension("expected"), &told);
+        assert_golden(path.with_extension("expected"), &told);
     }
 }
 
@@ -99,7 +80,7 @@ fn the_schema_that_is_checked_in_is_that_of_the_types() {
     for (draft, name) in DRAFTS {
         let schema = spec::published_schema(draft);
         let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
-        compare(&Path::new("schemas").join(name), &text);
+        assert_golden(Path::new("schemas").join(name), &text);
     }
 }
 

@@ -8,8 +8,8 @@ mod first_steps;
 use std::path::Path;
 
 use clap::CommandFactory;
-use snapbox::data::DataFormat;
 
+use crate::golden;
 use crate::tool::{self, Desk, Doorbell, Mock, on_the_simulator};
 
 /// Every command, as the command line itself names them.
@@ -20,15 +20,8 @@ fn commands() -> Vec<String> {
         .collect()
 }
 
-/// Compares with a golden, which `SNAPSHOTS=overwrite` writes.
 fn assert_golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures/cli")
-        .join(name);
-    snapbox::assert_data_eq!(
-        text,
-        snapbox::Data::read_from(&path, Some(DataFormat::Text)).raw()
-    );
+    golden::assert_golden(Path::new("fixtures/cli").join(name), text);
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use scenario::diagnostic::{self, Sources};
 use scenario::spec::{self, Inputs, Reading, View};
 
+use crate::golden::{self, assert_golden};
+
 /// Files in one text: each begins with `=== NAME`; a first line `$ …` has options of the command line.
 struct Story {
     options: Vec<String>,
@@ -74,28 +76,7 @@ fn drawn((reading, sources): &(Reading, Sources)) -> String {
 }
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(Path::new("fixtures/compose").join(folder))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "txt"))
-        .collect();
-    files.sort();
-    assert!(!files.is_empty());
-    files
-}
-
-/// Compares with what is checked in; `SNAPSHOTS=overwrite` writes it instead.
-fn compare(path: &Path, actual: &str) {
-    if std::env::var_os("SNAPSHOTS").is_some_and(|value| value == "overwrite") {
-        fs::write(path, actual).unwrap();
-        return;
-    }
-    let expected = fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        expected == actual,
-        "{} differs (SNAPSHOTS=overwrite takes the new one)\nexpected:\n{expected}\nactual:\n{actual}",
-        path.display()
-    );
+    golden::fixtures(Path::new("fixtures/compose").join(folder), "txt")
 }
 
 #[test]
@@ -114,7 +95,7 @@ fn files_become_one_with_the_place_of_every_value() {
             composition.yaml(view),
             composition.resolved_yaml(sources, View::default())
         );
-        compare(&path.with_extension("expected"), &shown);
+        assert_golden(path.with_extension("expected"), &shown);
     }
 }
 
@@ -141,7 +122,7 @@ fn each_mistake_is_told_with_both_places() {
     for path in fixtures("invalid") {
         let composed = Story::read(&path).composed();
         assert!(composed.0.spec.is_none(), "{} is accepted", path.display());
-        compare(&path.with_extension("expected"), &drawn(&composed));
+        assert_golden(path.with_extension("expected"), &drawn(&composed));
     }
 }
 

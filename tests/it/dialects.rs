@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use scenario::wire::Endpoint;
 use scenario::workload::Prompt;
 
 use crate::adapters::heard;
+use crate::golden::{assert_golden, fixtures};
 use crate::tool::{Desk, scenario};
 
 const APIS: [Api; 8] = [
@@ -158,11 +159,7 @@ fn told(seen: &Exchange) -> String {
 }
 
 fn recordings() -> Vec<PathBuf> {
-    let entries = fs::read_dir(Path::new("fixtures/dialects")).unwrap();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|ending| ending == "txt"));
-    paths.sort();
-    paths
+    fixtures("fixtures/dialects", "txt")
 }
 
 #[test]
@@ -187,16 +184,7 @@ fn each_language_is_read_as_its_engines_send_it() {
         });
         let stream = !head.contains("· whole ·");
         let (seen, _) = exchange(Dialect { api, kind }, stream, body.as_bytes().to_vec());
-        let expected = path.with_extension("expected");
-        if std::env::var_os("SNAPSHOTS").is_some_and(|mode| mode == "overwrite") {
-            fs::write(&expected, told(&seen)).unwrap();
-        }
-        assert_eq!(
-            told(&seen),
-            fs::read_to_string(&expected).unwrap_or_default(),
-            "{}",
-            path.display()
-        );
+        assert_golden(path.with_extension("expected"), &told(&seen));
         apis.push(api);
         kinds.extend(named.map(|_| kind));
     }
@@ -296,14 +284,7 @@ fn each_language_writes_a_request_in_its_own_words() {
             writeln!(text, "{} {name}: {body}", api.name()).unwrap();
         }
     }
-    snapbox::assert_data_eq!(
-        text,
-        snapbox::Data::read_from(
-            Path::new("fixtures/dialects/bodies.golden"),
-            Some(snapbox::data::DataFormat::Text)
-        )
-        .raw()
-    );
+    assert_golden("fixtures/dialects/bodies.golden", &text);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use scenario::plan::{Api, BackendKind, Timeouts};
 use scenario::units::Moment;
 use scenario::wire::{Endpoint, Reactor, Stamps};
 
+use crate::golden::{assert_golden, fixtures};
 use crate::stage::{Act, Stage};
 
 const LONG: Timeouts = Timeouts {
@@ -492,14 +493,9 @@ fn a_refused_connection_is_told_with_its_address() {
 #[test]
 fn recorded_engines_are_read_as_expected() {
     let mut checked = 0;
-    for path in recordings(Path::new("fixtures/sse")) {
+    for path in fixtures("fixtures/sse", "reads") {
         let told = describe(&path);
-        let expected_path = path.with_extension("expected");
-        if std::env::var_os("SNAPSHOTS").is_some_and(|mode| mode == "overwrite") {
-            fs::write(&expected_path, &told).unwrap();
-        }
-        let expected = fs::read_to_string(&expected_path).unwrap_or_default();
-        assert_eq!(told, expected, "{}", path.display());
+        assert_golden(path.with_extension("expected"), &told);
         checked += 1;
     }
     assert!(checked >= 20, "only {checked} recordings");
@@ -508,7 +504,7 @@ fn recorded_engines_are_read_as_expected() {
 /// The same bytes in pieces of any size say the same.
 #[test]
 fn recorded_engines_read_the_same_however_they_are_cut() {
-    for path in recordings(Path::new("fixtures/sse")) {
+    for path in fixtures("fixtures/sse", "reads") {
         let (pieces, stream, closes) = read_recording(&path);
         let bytes: Vec<u8> = pieces.into_iter().flat_map(|(_, bytes)| bytes).collect();
         let told: Vec<String> = [usize::MAX, 777, 61]
@@ -538,19 +534,6 @@ fn recorded_engines_read_the_same_however_they_are_cut() {
             path.display()
         );
     }
-}
-
-fn recordings(folder: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    paths.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "reads")
-    });
-    paths.sort();
-    paths
 }
 
 /// Plays a recording in the pieces and with the times in which it was read, and tells what the client made of it.

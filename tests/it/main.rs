@@ -9,6 +9,7 @@ mod simulator;
 mod report;
 mod plan;
 mod tool;
+mod golden;
 mod run;
 mod engines;
 mod phases;

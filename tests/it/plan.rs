@@ -9,6 +9,8 @@ use scenario::plan::{Plan, PlanOptions, plan};
 use scenario::spec;
 use scenario::workload::Library;
 
+use crate::golden::assert_golden;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/plans")
 }
@@ -61,10 +63,7 @@ fn planned(name: &str) -> Plan {
 }
 
 fn golden(actual: &str, name: &str) {
-    snapbox::assert_data_eq!(
-        actual.to_owned(),
-        snapbox::Data::read_from(&folder().join(name), Some(snapbox::data::DataFormat::Text)).raw()
-    );
+    assert_golden(folder().join(name), actual);
 }
 
 fn arrivals(plan: &Plan) -> String {

@@ -1,7 +1,6 @@
 //! Plan, observations and verdicts in; files and terminal out. The goldens lie in `fixtures/reports/`.
 
 use std::io::Write;
-use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -28,16 +27,10 @@ use scenario::verdict::{
     Counts, Family, MetricStats, Reason, StageMeasurements, State, Value, Verdict,
 };
 use scenario::workload::{InlinePrompt, PrefixCache, PromptSource, Source, Workload};
-use snapbox::data::DataFormat;
+
+use crate::golden::assert_golden;
 
 const FOLDER: &str = "fixtures/reports";
-
-/// Compares with a golden, which `SNAPSHOTS=overwrite` writes.
-fn assert_golden(path: impl AsRef<Path>, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    let golden = snapbox::Data::read_from(&path, Some(DataFormat::Text)).raw();
-    snapbox::assert_data_eq!(text, golden);
-}
 
 fn golden(name: &str) -> Report {
     let text = std::fs::read_to_string(format!("{FOLDER}/{name}")).unwrap();

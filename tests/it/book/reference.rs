@@ -6,30 +6,17 @@ mod commands;
 mod language;
 
 use super::{pages, source};
+use crate::golden::assert_golden;
 
 /// Compares each made part of the book with what the code says now.
 pub(super) fn assert_as_the_code_says() {
-    let overwrite = std::env::var("SNAPSHOTS").is_ok_and(|value| value == "overwrite");
     let mut parts = 0;
     for name in pages::names() {
         let path = source().join(&name);
         let text = std::fs::read_to_string(&path).unwrap();
         let (renewed, count) = renew(&name, &text);
         parts += count;
-        if overwrite && renewed != text {
-            std::fs::write(&path, &renewed).unwrap();
-            continue;
-        }
-        for (old, new) in text.lines().zip(renewed.lines()) {
-            assert_eq!(
-                old, new,
-                "docs/src/{name} is not what the code says; SNAPSHOTS=overwrite writes it anew"
-            );
-        }
-        assert_eq!(
-            text, renewed,
-            "docs/src/{name}; SNAPSHOTS=overwrite writes it anew"
-        );
+        assert_golden(path, &renewed);
     }
     assert!(
         parts >= MAKERS.len(),

@@ -6,20 +6,10 @@ use scenario::language;
 
 use super::table;
 
-const KINDS: [Kind; 7] = [
-    Kind::Trend,
-    Kind::Gap,
-    Kind::Rate,
-    Kind::Counter,
-    Kind::Flow,
-    Kind::Gauge,
-    Kind::Derived,
-];
-
 /// A table of metrics for each kind.
 pub(super) fn metrics() -> String {
     let mut text = String::new();
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let members = assertion::metrics()
             .iter()
             .filter(|metric| metric.kind == kind);
@@ -66,7 +56,7 @@ fn titled(name: &str) -> String {
 pub(super) fn aggregates() -> String {
     table(
         &["kind", "aggregates"],
-        KINDS.map(|kind| {
+        Kind::ALL.map(|kind| {
             vec![
                 format!("[{0}](metrics.md#{0})", kind.name()),
                 kind.legal().to_owned(),
