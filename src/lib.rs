@@ -36,3 +36,4 @@ pub mod seed;
 pub mod clock;
 pub mod threads;
 pub mod secret;
+pub mod programs;

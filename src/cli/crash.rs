@@ -25,6 +25,15 @@ pub(super) fn hide_secrets(masker: &Masker) {
     }));
 }
 
+/// Crashes where a test of a debug build wants to see what is said then: with the value of the variable that `SCENARIO_CRASH_WITH`
+/// names, the worst that a message could hold.
+pub(super) fn on_demand() {
+    #[cfg(debug_assertions)]
+    if let Ok(name) = std::env::var("SCENARIO_CRASH_WITH") {
+        panic!("{name} is {:?}", std::env::var(&name));
+    }
+}
+
 fn tell(text: &str, masker: &Masker, mut out: impl Write) {
     let _ = writeln!(out, "{}", masker.text(text));
     let _ = writeln!(out, "this is a bug of scenario: please report it");

@@ -63,7 +63,7 @@ pub(super) fn judge(
         ..View::default()
     };
     if let Some(folder) = &args.out {
-        let folder = Results::at(folder)?;
+        let folder = Results::at(folder)?.hiding(&console.masker);
         folder.write(&report, &view)?;
         let seen = results.iter().filter_map(CellResult::observations);
         folder.write_page(&report, &charts::charts(&report, seen))?;

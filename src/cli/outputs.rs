@@ -1,5 +1,6 @@
 //! `outputs`: where results go besides their folder when the run is over.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::plan::{HeaderValue, Output, Plots};
 use crate::report::charts::Charts;
 use crate::report::model::RequestRow;
 use crate::report::{Report, export, parquet, plots};
+use crate::secret::Masker;
 use crate::wire::{Endpoint, fetch, tls};
 
 /// How long a receiver may take.
@@ -26,16 +28,19 @@ pub(super) fn write(
     report: &Report,
     results: &Results,
     rows: impl Iterator<Item = RequestRow>,
+    masker: &Masker,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> anyhow::Result<()> {
     match output {
         Output::Copy { name, path } => copy(&results.folder().join(name), path),
         Output::Parquet => {
-            let file = std::io::BufWriter::new(results.growing("requests.parquet")?);
+            let file = std::io::BufWriter::new(results.compressed("requests.parquet")?);
+            let rows = rows.map(|row| row_without_secrets(row, masker));
             parquet::requests(rows, file).context("cannot write `requests.parquet`")
         }
         Output::Otlp(receiver) => {
-            let body = export::otlp(report, export::ended_ms(report)?).to_string();
+            let report = without_secrets(report, masker)?;
+            let body = export::otlp(&report, export::ended_ms(&report)?).to_string();
             let mut headers = known(&receiver.headers, environment)?;
             headers.insert("content-type", Value::from_static("application/json"));
             post(
@@ -45,7 +50,8 @@ pub(super) fn write(
             )
         }
         Output::Prometheus(receiver) => {
-            let body = export::remote_write(report, export::ended_ms(report)?);
+            let report = without_secrets(report, masker)?;
+            let body = export::remote_write(&report, export::ended_ms(&report)?);
             let mut headers = known(&receiver.headers, environment)?;
             for (name, value) in [
                 ("content-type", "application/x-protobuf"),
@@ -61,6 +67,29 @@ pub(super) fn write(
             )
         }
     }
+}
+
+/// What others get, before it is written in a language of theirs.
+fn without_secrets<'r>(report: &'r Report, masker: &Masker) -> anyhow::Result<Cow<'r, Report>> {
+    let text = serde_json::to_string(report)?;
+    Ok(match masker.text(&text) {
+        Cow::Borrowed(_) => Cow::Borrowed(report),
+        Cow::Owned(text) => Cow::Owned(serde_json::from_str(&text)?),
+    })
+}
+
+/// The same of a row that is compressed.
+fn row_without_secrets(mut row: RequestRow, masker: &Masker) -> RequestRow {
+    let told = [
+        Some(&mut row.outcome),
+        row.category.as_mut(),
+        row.more.finish_reason.as_mut(),
+        row.more.error.as_mut(),
+    ];
+    for text in told.into_iter().flatten() {
+        *text = masker.text(text).into_owned();
+    }
+    row
 }
 
 /// Draws the plots that a scenario asks for.
@@ -86,7 +115,7 @@ pub(super) fn draw(
     let is_wanted = |name: &str| {
         wanted.names.is_empty() || wanted.names.iter().any(|it| name.starts_with(it.as_str()))
     };
-    let folder = Results::at(&results.folder().join("plots"))?;
+    let folder = results.inside("plots")?;
     for plot in drawn.iter().filter(|plot| is_wanted(&plot.name)) {
         let (ending, bytes) = match wanted.svg {
             true => ("svg", plot.svg().into_bytes()),

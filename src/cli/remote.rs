@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,6 +16,7 @@ use super::console::Console;
 use super::exit::Exit;
 use super::file;
 use crate::diagnostic::{self, Sources};
+use crate::programs;
 use crate::spec::{self, GitFile, is_remote};
 use crate::wire::{Endpoint, fetch, tls};
 use crate::workload::Library;
@@ -148,7 +149,7 @@ fn from_web(address: &str) -> Result<String, String> {
 fn from_git(file: &GitFile, reference: &str) -> Result<(String, Option<String>), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let git = |words: &[&str]| -> Result<String, String> {
-        let ended = Command::new("git")
+        let ended = programs::asked("git")
             .arg("-C")
             .arg(folder.path())
             .args(words)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, bail};
 
@@ -11,6 +11,7 @@ use super::console::Console;
 use super::exit::Exit;
 use super::results::Results;
 use super::saved;
+use crate::programs;
 use crate::report::{View, ranking, tap, terminal};
 
 pub(super) fn report(args: &ReportArgs, console: &Console) -> anyhow::Result<Exit> {
@@ -80,7 +81,7 @@ pub(super) fn open(page: &Path, console: &Console) {
     } else {
         "xdg-open"
     };
-    let started = Command::new(program)
+    let started = programs::asked(program)
         .arg(page)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

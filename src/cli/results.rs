@@ -84,6 +84,14 @@ impl Results {
         }
     }
 
+    /// The results in a folder inside of this one.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(super) fn inside(&self, name: &str) -> anyhow::Result<Results> {
+        Ok(Results::at(&self.folder.join(name))?.hiding(&self.masker))
+    }
+
     /// The folder.
     pub(super) fn folder(&self) -> &Path {
         &self.folder

@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::results::Results;
 use super::upload::Upload;
 use super::watch::Watch;
-use super::{file, outputs, signals};
+use super::{crash, file, outputs, signals};
 use crate::diagnostic::Sources;
 use crate::live::{self, Live};
 use crate::observation::CellResult;
@@ -49,6 +49,7 @@ pub(super) fn run(args: &RunArgs, command: &[String], console: &Console) -> anyh
     if wrong {
         return Ok(Exit::Usage);
     }
+    crash::on_demand();
     if args.dry_run {
         plans
             .iter()
@@ -309,7 +310,14 @@ pub(super) fn execute(
     for output in &plan.outputs {
         let runs = seen.iter().filter_map(CellResult::observations);
         let table = runs.flat_map(|seen| rows(&names, seen));
-        if let Err(error) = outputs::write(output, &report, &results, table, &environment) {
+        if let Err(error) = outputs::write(
+            output,
+            &report,
+            &results,
+            table,
+            &console.masker,
+            &environment,
+        ) {
             trouble.get_or_insert(error);
         }
     }

@@ -42,37 +42,89 @@ pub fn detect(ports: &[u16]) -> std::io::Result<Vec<Detected>> {
 }
 
 async fn look(url: &str) -> Option<Detected> {
-    let endpoint = Endpoint::resolve(&format!("{url}/v1"), || tls::client_config(None, false))
+    let endpoint = Endpoint::resolve(url, || tls::client_config(None, false))
         .await
         .ok()?;
-    let answer = fetch(&endpoint, "/models", &HeaderMap::new(), None, LOOK_LIMIT)
-        .await
-        .ok()?;
-    let listed: Value = serde_json::from_str(&answer.body).ok()?;
-    let models = listed["data"].as_array().filter(|_| answer.status == 200)?;
-    let owner = models
-        .first()
-        .and_then(|model| model["owned_by"].as_str())
+    let listed = page(&endpoint, "/v1/models").await;
+    let listed = listed.as_ref().and_then(|page| page["data"].as_array());
+    let owner = listed
+        .and_then(|models| models.first()?["owned_by"].as_str())
         .unwrap_or_default();
+    let mut models = names(listed, "id");
+    let kind = match kind_of(owner) {
+        Some(kind) => kind,
+        None => {
+            let told = tells(&endpoint).await;
+            if models.is_empty() {
+                models = told
+                    .as_ref()
+                    .map_or_else(Vec::new, |(_, models)| models.clone());
+            }
+            // An engine of another kind is one that at least lists its models.
+            told.map(|(kind, _)| kind)
+                .or(listed.map(|_| BackendKind::Openai))?
+        }
+    };
     Some(Detected {
         url: url.to_owned(),
-        kind: kind_of(owner),
-        models: models
-            .iter()
-            .filter_map(|model| model["id"].as_str())
-            .map(str::to_owned)
-            .collect(),
+        kind,
+        models,
     })
 }
 
-/// The kind of an engine by whom it names as the owner of its models.
-fn kind_of(owner: &str) -> BackendKind {
-    match owner {
+/// The kind of an engine by whom it names as the owner of its models; `None` for a name that says nothing.
+fn kind_of(owner: &str) -> Option<BackendKind> {
+    Some(match owner {
         "vllm" => BackendKind::Vllm,
         "sglang" => BackendKind::Sglang,
         "llamacpp" => BackendKind::LlamaCpp,
         "library" | "ollama" => BackendKind::Ollama,
         "tensorrt_llm" => BackendKind::TensorrtLlm,
-        _ => BackendKind::Openai,
+        // Ours: it speaks as OpenAI does, whatever it resembles.
+        "scenario-simulator" => BackendKind::Openai,
+        _ => return None,
+    })
+}
+
+/// The kind of an engine by a page that no other kind has, and the models that it tells there.
+async fn tells(endpoint: &Endpoint) -> Option<(BackendKind, Vec<String>)> {
+    let text = |page: &Value, key: &str| page[key].as_str().map(str::to_owned);
+    for path in ["/get_model_info", "/server_info"] {
+        if let Some(told) = page(endpoint, path).await
+            && let Some(model) = text(&told, "model_path")
+        {
+            return Some((BackendKind::Sglang, vec![model]));
+        }
     }
+    if let Some(told) = page(endpoint, "/props").await
+        && told.get("default_generation_settings").is_some()
+    {
+        let model = text(&told, "model_alias").or(text(&told, "model_path"));
+        return Some((BackendKind::LlamaCpp, model.into_iter().collect()));
+    }
+    if let Some(told) = page(endpoint, "/api/version").await
+        && told["version"].is_string()
+    {
+        let listed = page(endpoint, "/api/tags").await;
+        let listed = listed.as_ref().and_then(|page| page["models"].as_array());
+        return Some((BackendKind::Ollama, names(listed, "name")));
+    }
+    // Others have this page, too, and put more into it.
+    let told = page(endpoint, "/version").await?;
+    let alone = told.as_object().is_some_and(|told| told.len() == 1);
+    (alone && told["version"].is_string()).then(|| (BackendKind::Vllm, Vec::new()))
+}
+
+fn names(models: Option<&Vec<Value>>, key: &str) -> Vec<String> {
+    let models = models.into_iter().flatten();
+    let names = models.filter_map(|model| model[key].as_str());
+    names.map(str::to_owned).collect()
+}
+
+/// The JSON of a page, if there is such a page.
+async fn page(endpoint: &Endpoint, path: &str) -> Option<Value> {
+    let answer = fetch(endpoint, path, &HeaderMap::new(), None, LOOK_LIMIT)
+        .await
+        .ok()?;
+    (answer.status == 200).then(|| serde_json::from_str(&answer.body).ok())?
 }

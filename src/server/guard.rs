@@ -31,6 +31,8 @@ pub const LOOSE_GUARD: &str = "__loose_guard";
 pub const ENGINE: &str = "__engine";
 /// The word that makes this program become a command which goes its own way.
 pub const COMMAND: &str = "__command";
+/// The word that makes this program write a log without secrets.
+pub const SCRIBE: &str = "__scribe";
 /// What stands between the words to run afterwards and the command.
 pub(super) const SEPARATOR: &str = "--";
 
@@ -43,7 +45,7 @@ const AFTER_WITHIN: Duration = Duration::from_secs(60);
 /// Between two looks at processes that have been killed.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// The program as a guard or as an engine, when its first word says so; gives the exit code.
+/// The program as a guard, as an engine or as a scribe, when its first word says so; gives the exit code.
 pub fn stand_in(arguments: &[OsString]) -> Option<u8> {
     let (word, rest) = arguments.get(1..)?.split_first()?;
     match word.to_str()? {
@@ -51,11 +53,12 @@ pub fn stand_in(arguments: &[OsString]) -> Option<u8> {
         LOOSE_GUARD => Some(guard(rest, After::Leave)),
         ENGINE => Some(become_engine(rest)),
         COMMAND => Some(become_command(rest)),
+        SCRIBE => Some(super::scribe::scribe()),
         _ => None,
     }
 }
 
-/// A program of ours under one of the two words.
+/// A program of ours under one of these words.
 pub(super) fn ours(program: &Path, word: &str) -> Command {
     let mut command = Command::new(program);
     command.arg0("scenario").arg(word);

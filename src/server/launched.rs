@@ -248,7 +248,7 @@ impl Launched {
         Some(self.obituary(&end))
     }
 
-    fn obituary(&self, end: &str) -> String {
+    fn obituary(&mut self, end: &str) -> String {
         let after = format_duration(round(self.process.started().elapsed()));
         format!(
             "the engine of backend `{}` {end}, {after} after its start (`{}`){}",

@@ -1,11 +1,12 @@
 //! The log of a command: everything that it writes goes there, and its last lines are quoted when it fails.
 
-use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::process::CommandLine;
+use super::scribe::Scribe;
 use crate::secret::Masker;
 
 /// At most this much of the log's end is looked at.
@@ -17,39 +18,38 @@ const LINE_CHARS: usize = 300;
 
 /// A log to which a command is about to write.
 pub(super) struct Log {
-    pub(super) file: File,
-    /// What is in it before the command writes.
+    /// Where the command writes: the file itself, or the pipe of the scribe that hides secrets on the way.
+    pub(super) end: OwnedFd,
+    /// The scribe, where there is something to hide.
+    pub(super) scribe: Option<Scribe>,
+    /// What is in the file before the command writes.
     pub(super) length: u64,
 }
 
 impl Log {
-    /// Opens a log, which may hold what an earlier run wrote, and notes the command.
-    pub(super) fn open(path: &Path, command: &CommandLine) -> std::io::Result<Log> {
+    /// Opens a log, which may hold what an earlier run wrote, and notes the command. `program` is this one.
+    pub(super) fn open(path: &Path, command: &CommandLine, program: &Path) -> std::io::Result<Log> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        writeln!(file, "$ {}", command.text())?;
+        let secrets = command.hidden();
+        writeln!(file, "$ {}", command.masker().text(&command.text()))?;
         let length = file.metadata()?.len();
-        Ok(Log { file, length })
-    }
-}
-
-/// Hides secrets in what a command has written from byte `from` on; it has ended. A log that cannot be read anew stays as it is.
-pub(super) fn hide(path: &Path, from: u64, masker: &Masker) {
-    let hidden = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-        file.seek(SeekFrom::Start(from))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        if let Cow::Owned(masked) = masker.bytes(&bytes) {
-            file.seek(SeekFrom::Start(from))?;
-            file.write_all(&masked)?;
-            file.set_len(from + masked.len() as u64)?;
+        if secrets.is_empty() {
+            return Ok(Log {
+                end: file.into(),
+                scribe: None,
+                length,
+            });
         }
-        Ok(())
-    };
-    let _ = hidden();
+        let (scribe, writing) = Scribe::start(program, file, &secrets)?;
+        Ok(Log {
+            end: writing.into(),
+            scribe: Some(scribe),
+            length,
+        })
+    }
 }
 
 /// The last lines of a log from byte `from` on, without terminal escapes and secrets.
@@ -122,20 +122,5 @@ mod tests {
             tail(Path::new("/nowhere"), 0, &Masker::default()),
             Vec::<String>::new()
         );
-    }
-
-    #[test]
-    fn secrets_are_hidden_in_what_an_ended_command_has_written() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(
-            file.path(),
-            "sk-0123 of an earlier run\nasked with sk-0123!\n",
-        )
-        .unwrap();
-        let masker = Masker::default();
-        masker.learn(&crate::secret::Secret::new("sk-0123"));
-        hide(file.path(), 26, &masker);
-        let text = std::fs::read_to_string(file.path()).unwrap();
-        assert_eq!(text, "sk-0123 of an earlier run\nasked with ***!\n");
     }
 }

@@ -12,6 +12,7 @@ pub mod launched;
 pub mod process;
 pub mod guard;
 mod log;
+mod scribe;
 pub mod port;
 pub mod metrics;
 pub mod cache;

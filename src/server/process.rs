@@ -11,9 +11,16 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::guard::{GUARD, LOOSE_GUARD, SEPARATOR, descendants, ours};
-use super::log::{Log, hide, tail};
-use crate::secret::{Masker, Secret};
+use super::log::{Log, tail};
+use super::scribe::Scribe;
+use crate::programs;
+use crate::secret::{Masker, SHORTEST, Secret};
 use crate::units::format_duration;
+
+/// How long the log of what has ended may take to be whole.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
+/// The same where something may go on in the background.
+const ALMOST_WRITTEN_WITHIN: Duration = Duration::from_millis(200);
 
 /// How long the guard may take to kill what is left and to run what must run afterwards.
 const GUARD_WITHIN: Duration = Duration::from_secs(90);
@@ -33,7 +40,7 @@ pub struct CommandLine {
     pub leaves: bool,
     /// Environment variables of this process that it does not get, unless `env` has them: secrets of others.
     pub withheld: Vec<String>,
-    /// What is hidden in its log when it has ended, and in its last words.
+    /// What is hidden in its log besides the values of what is withheld: what it is given by name.
     pub secrets: Vec<Secret>,
 }
 
@@ -45,10 +52,22 @@ impl std::fmt::Debug for CommandLine {
 }
 
 impl CommandLine {
-    /// What hides its secrets.
-    fn masker(&self) -> Masker {
+    /// What its log must not show: also what it does not get, for a server says again what it was told.
+    pub(super) fn hidden(&self) -> Vec<Secret> {
+        let withheld = self
+            .withheld
+            .iter()
+            .filter_map(|name| std::env::var(name).ok())
+            .map(Secret::new);
+        let mut all: Vec<Secret> = self.secrets.iter().cloned().chain(withheld).collect();
+        all.retain(|secret| secret.reveal().len() >= SHORTEST);
+        all
+    }
+
+    /// What hides it.
+    pub(super) fn masker(&self) -> Masker {
         let masker = Masker::default();
-        self.secrets.iter().for_each(|secret| masker.learn(secret));
+        self.hidden().iter().for_each(|secret| masker.learn(secret));
         masker
     }
 
@@ -121,6 +140,7 @@ pub struct Process {
     log: PathBuf,
     /// Bytes of the log that earlier runs wrote.
     log_from: u64,
+    scribe: Option<Scribe>,
 }
 
 impl Process {
@@ -132,7 +152,7 @@ impl Process {
         if let Some(word) = command.words.first() {
             find_program(word, &command)?;
         }
-        let writing = Log::open(log, &command)
+        let writing = Log::open(log, &command, program)
             .map_err(|error| format!("cannot write the log `{}`: {error}", log.display()))?;
         let log_from = writing.length;
         let mut guard = ours(program, if command.leaves { LOOSE_GUARD } else { GUARD });
@@ -143,14 +163,16 @@ impl Process {
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(writing.file);
+            .stderr(writing.end);
         command.dress(&mut guard);
         if let Some(cwd) = &command.cwd {
             guard.current_dir(cwd);
         }
         let started = Instant::now();
-        let mut guard = guard
-            .spawn()
+        let spawned = guard.spawn();
+        // Its end of the pipe to the log is the guard's alone.
+        drop(guard);
+        let mut guard = spawned
             .map_err(|error| format!("cannot start the guard of `{}`: {error}", command.text()))?;
         let lifeline = guard.stdin.take();
         let told = guard.stdout.take().map(lines);
@@ -165,6 +187,7 @@ impl Process {
             started,
             log: log.to_owned(),
             log_from,
+            scribe: writing.scribe,
         };
         match process.told.recv_timeout(GUARD_WITHIN) {
             Ok(line) if process.heard(&line) => Ok(process),
@@ -192,7 +215,10 @@ impl Process {
     }
 
     /// The last lines that it wrote, each on a line of its own, to stand behind a message about it.
-    pub fn last_words(&self) -> String {
+    pub fn last_words(&mut self) -> String {
+        if self.end.is_some() {
+            self.finish_log();
+        }
         let words = tail(&self.log, self.log_from, &self.command.masker());
         if words.is_empty() {
             return "; it wrote nothing".to_owned();
@@ -240,8 +266,20 @@ impl Process {
         self.lifeline = None;
         self.wait(GUARD_WITHIN);
         let _ = self.guard.wait();
-        hide(&self.log, self.log_from, &self.command.masker());
+        self.finish_log();
         self.end.get_or_insert(End::Unknown)
+    }
+
+    /// Waits until what it wrote is in its log.
+    fn finish_log(&mut self) {
+        let within = if self.command.leaves {
+            ALMOST_WRITTEN_WITHIN
+        } else {
+            WRITTEN_WITHIN
+        };
+        if let Some(scribe) = &mut self.scribe {
+            scribe.finish(within);
+        }
     }
 
     /// The exit code of the command that ran afterwards, if it failed.
@@ -300,7 +338,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// It does not, in words.
 pub fn answers(program: &str, words: &[&str]) -> Result<(), String> {
     const LOOK_EVERY: Duration = Duration::from_millis(20);
-    let mut child = std::process::Command::new(program)
+    let mut child = programs::asked(program)
         .args(words)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

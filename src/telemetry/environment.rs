@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+
+use crate::programs;
 
 /// The machine of the runner. What could not be read is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,7 +64,7 @@ pub fn git_facts(folder: &Path) -> Option<GitFacts> {
         folder
     };
     let git = |words: &[&str]| {
-        let ended = Command::new("git")
+        let ended = programs::asked("git")
             .arg("-C")
             .arg(folder)
             .args(words)
@@ -100,6 +102,8 @@ fn memory(meminfo: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]

@@ -1,10 +1,11 @@
 //! GPUs of this machine by the `nvidia-smi` program, where NVML's library cannot be loaded.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::{DeviceFacts, GpuSample, Sample, TelemetrySource};
+use crate::programs;
 use crate::units::Moment;
 
 const MIB: f64 = 1_048_576.0;
@@ -101,7 +102,7 @@ impl TelemetrySource for SmiSource {
 
 fn ask(program: &str) -> Result<Vec<(DeviceFacts, GpuSample)>, String> {
     let broken = |problem: String| format!("{program}: {problem}");
-    let mut child = Command::new(program)
+    let mut child = programs::asked(program)
         .arg(format!("--query-gpu={FIELDS}"))
         .arg("--format=csv,noheader,nounits")
         .stdin(Stdio::null())

@@ -91,16 +91,8 @@ const DRAFTS: [(spec::SchemaDraft, &str); 2] = [
 
 /// Every scenario file under a folder.
 fn below(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(below(&path));
-        } else if path.extension().is_some_and(|ending| ending == "yaml") {
-            files.push(path);
-        }
-    }
-    files.sort();
+    let mut files = golden::below(folder);
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
     files
 }
 

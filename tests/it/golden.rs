@@ -19,6 +19,21 @@ pub(crate) fn fixtures(folder: impl AsRef<Path>, ending: &str) -> Vec<PathBuf> {
     files
 }
 
+/// Every file below a folder, in order.
+pub(crate) fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
 /// Holds a text to the letter to what is checked in at a path from the root of the repository; `SNAPSHOTS=overwrite` writes it
 /// instead.
 #[track_caller]

@@ -59,7 +59,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("assertion", &[]),
     ("wire", &[]),
 ];
-const BASE: &[&str] = &["diagnostic", "units", "seed", "clock", "threads", "secret"];
+const BASE: &[&str] = &[
+    "diagnostic",
+    "units",
+    "seed",
+    "clock",
+    "threads",
+    "secret",
+    "programs",
+];
 
 #[test]
 fn imports_point_one_way() {

@@ -177,6 +177,11 @@ impl Running {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The same again and again.
     pub(crate) fn signal_until_it_ends(&mut self, signal: Signal) {
         until("the tool ends", || {
@@ -379,7 +384,8 @@ impl Drop for Mock {
     }
 }
 
-fn get(address: &str, path: &str) -> String {
+/// The whole answer to a request of a page.
+pub(crate) fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
@@ -422,8 +428,13 @@ pub(crate) fn content(path: &Path) -> Vec<u8> {
     bytes
 }
 
+/// The address of a port where nobody listens.
+pub(crate) fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
 /// The URL of a port where nobody listens.
 pub(crate) fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}/v1", listener.local_addr().unwrap())
+    format!("http://{}/v1", free_address())
 }
