@@ -134,6 +134,15 @@ impl Checker {
             dimension,
             share,
         };
+        if is_compared_with_itself(&assertion) {
+            return self.fail(
+                codes::REFERENCE,
+                "a measure is compared with itself",
+                whole,
+                "both sides are the same",
+                "name another cell on one side, like `sglang.ttft.p95`, or compare with `baseline`",
+            );
+        }
         if share || dimension != Dimension::NONE {
             self.lint_bound(&assertion, whole);
         }
@@ -710,4 +719,17 @@ fn measures_something(raw: &Raw) -> bool {
         Node::Binary { left, right, .. } => measures_something(left) || measures_something(right),
         Node::Extreme(_, parts) => parts.iter().any(measures_something),
     }
+}
+
+/// Whether one measure stands on both sides, and no other.
+fn is_compared_with_itself(assertion: &Assertion) -> bool {
+    let measures = assertion.measures();
+    let of = |side: &Expression| {
+        let mut found = Vec::new();
+        side.collect(&mut found);
+        !found.is_empty()
+    };
+    of(&assertion.left)
+        && of(&assertion.right)
+        && measures.windows(2).all(|pair| pair[0] == pair[1])
 }

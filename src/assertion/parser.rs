@@ -344,6 +344,17 @@ impl<'a> Parser<'a> {
                 "no metric is ever negative",
             ));
         }
+        if first == '#' && self.second().is_some_and(|c| c.is_ascii_digit()) {
+            let here = self.here();
+            let number = self.rest()[1..].split(' ').next().unwrap_or_default();
+            return Err(self.error_with(
+                codes::SYNTAX,
+                "`#` begins no number",
+                here,
+                "",
+                format!("write `{number}`"),
+            ));
+        }
         if !first.is_alphabetic() {
             let here = self.here();
             return Err(self.error_with(

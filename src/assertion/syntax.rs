@@ -445,7 +445,7 @@ impl Assertion {
 }
 
 impl Expression {
-    fn collect<'a>(&'a self, found: &mut Vec<&'a Measure>) {
+    pub(super) fn collect<'a>(&'a self, found: &mut Vec<&'a Measure>) {
         match self {
             Expression::Measure(measure) => found.push(measure),
             Expression::Binary(_, left, right) => {

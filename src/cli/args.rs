@@ -105,7 +105,7 @@ pub enum Command {
     Fmt(FmtArgs),
     /// Serve an editor over standard input and output: diagnostics, completion, hover, definitions, layout.
     #[command(
-        after_help = "Editors start it by themselves: name `scenario lsp` as the language server of YAML files. docs/editors.md has settings for some."
+        after_help = "Examples:\n  scenario lsp      an editor starts it by itself, where it is named as the language server of YAML files\n\ndocs/editors.md has settings for some editors."
     )]
     Lsp,
     /// Show what a scenario would do: cells, stages, request counts, duration, samples for each percentile.
@@ -677,7 +677,7 @@ pub enum CheckFormat {
 /// `scenario fmt`.
 #[derive(Clone, Debug, Args)]
 pub struct FmtArgs {
-    /// Scenario files; `-` reads standard input and writes standard output.
+    /// Scenario files, and folders of them; `-` reads standard input and writes standard output.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Change nothing; exit with 1 where a file is laid out otherwise.

@@ -16,7 +16,8 @@ use super::exit::Exit;
 use super::file;
 use crate::diagnostic::{Sources, Span};
 use crate::secret::Masker;
-use crate::spec::Composition;
+use crate::spec::{Composition, NamedOutside, RemoteFile};
+use crate::workload::Library;
 
 /// The name and version of the format.
 const FORMAT: &str = "scenario.bundle/v1";
@@ -58,7 +59,10 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> anyhow::Result<Exi
         return Ok(Exit::Usage);
     };
     let mut pack = Pack::default();
-    let names = pack.gather(&composition, &sources, &console.masker)?;
+    let mut names = pack.gather(&composition, &sources, &console.masker)?;
+    let remote = composition.remote_files(&sources);
+    names.extend(pack.fetch(&remote, &console.masker)?);
+    pack.outside = composition.outside(&sources);
     let text = format!(
         "# The whole of {}, as `scenario bundle` {} has resolved it.\n{}",
         args.file.display(),
@@ -73,11 +77,18 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> anyhow::Result<Exi
     }
     pack.write(&plan.name, &args.out)?;
     console.data(&format!(
-        "{}: {} and {} files of it",
+        "{}: {} and {} file{} of it",
         args.out.display(),
         plan.name,
-        pack.files.len() - 1
+        pack.files.len() - 1,
+        if pack.files.len() == 2 { "" } else { "s" }
     ));
+    for outside in &pack.outside {
+        console.data(&format!(
+            "  not in it, and needed where it runs: {}: {}",
+            outside.key, outside.named
+        ));
+    }
     Ok(Exit::Passed)
 }
 
@@ -85,6 +96,10 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> anyhow::Result<Exi
 #[derive(Default)]
 struct Pack {
     files: Vec<(Packed, Vec<u8>)>,
+    /// What the scenario needs besides.
+    outside: Vec<NamedOutside>,
+    /// How many files of the scenario were named.
+    named: usize,
 }
 
 impl Pack {
@@ -114,7 +129,7 @@ impl Pack {
                 continue;
             }
             let bare = file.path.file_name().unwrap_or_default().to_string_lossy();
-            let name = format!("files/{}-{bare}", packed.len() + 1);
+            let name = self.name(&bare);
             for (path, name) in members(&file.path, &name)? {
                 let bytes = std::fs::read(&path)
                     .with_context(|| format!("cannot read `{}`", path.display()))?;
@@ -124,6 +139,46 @@ impl Pack {
             names.insert(file.span, name);
         }
         Ok(names)
+    }
+
+    /// Adds what the scenario names on a hub or behind a URL, as it was fetched for the plan.
+    fn fetch(
+        &mut self,
+        remote: &[RemoteFile],
+        masker: &Masker,
+    ) -> anyhow::Result<BTreeMap<Span, String>> {
+        let library = Library::of_environment(|name| std::env::var(name).ok());
+        let mut names = BTreeMap::new();
+        for file in remote {
+            let on_hub = file.url.strip_prefix("hf://datasets/");
+            let mut parts = on_hub.into_iter().flat_map(|name| name.splitn(3, '/'));
+            let path = match (parts.next(), parts.next(), parts.next(), &file.sha256) {
+                (Some(owner), Some(name), inside, _) => {
+                    library.dataset(&format!("{owner}/{name}"), inside)?
+                }
+                (_, _, _, Some(sha256)) => library.download(&file.url, sha256)?,
+                // The plan has refused it.
+                _ => continue,
+            };
+            // What was downloaded is kept by its digest; the ending tells how it is read.
+            let bare = match on_hub {
+                Some(_) => path.file_name().unwrap_or_default().to_string_lossy(),
+                None => file.url.rsplit('/').next().unwrap_or_default().into(),
+            };
+            let bare = bare.split(['?', '#']).next().unwrap_or_default();
+            let name = self.name(bare);
+            let bytes = std::fs::read(&path)
+                .with_context(|| format!("cannot read `{}`", path.display()))?;
+            self.add(&name, bytes, vec![file.key.clone()], masker)?;
+            names.insert(file.span, name);
+        }
+        Ok(names)
+    }
+
+    /// The next name for a file that is called so elsewhere.
+    fn name(&mut self, bare: &str) -> String {
+        self.named += 1;
+        format!("files/{}-{bare}", self.named)
     }
 
     fn add(
@@ -158,6 +213,7 @@ impl Pack {
             "tool": env!("CARGO_PKG_VERSION"),
             "name": name,
             "files": self.files.iter().map(|(packed, _)| packed).collect::<Vec<_>>(),
+            "outside": self.outside.iter().map(|it| &it.key).collect::<Vec<_>>(),
         });
         let manifest = serde_json::to_vec_pretty(&manifest)?;
         let folder = match out.parent() {

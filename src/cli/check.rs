@@ -1,14 +1,17 @@
 //! `scenario check`: every mistake at once; nothing is sent.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use super::args::{CheckArgs, CheckFormat};
+use super::args::{CheckArgs, CheckFormat, FileOptions};
 use super::console::Console;
 use super::exit::Exit;
 use super::{file, live};
 use crate::diagnostic::sarif::{self, Checked, Rule};
-use crate::diagnostic::{self, github};
+use crate::diagnostic::{self, Diagnostic, github};
 use crate::language;
+use crate::plan::Plan;
+use crate::server::CommandLine;
 
 pub(super) fn check(args: &CheckArgs, console: &Console) -> anyhow::Result<Exit> {
     let mut exit = Exit::Passed;
@@ -22,11 +25,12 @@ pub(super) fn check(args: &CheckArgs, console: &Console) -> anyhow::Result<Exit>
         };
         let mut read = file::read(path, &args.options, aim)?;
         console.hide(&read.secrets);
-        if read.plan.is_none() {
+        let profiles = profiles(path, &args.options, &read)?;
+        if read.plan.is_none() || profiles.iter().any(|(_, read)| read.plan.is_none()) {
             exit = Exit::Usage;
         }
         if args.format == CheckFormat::Text {
-            tell(path, &read, console);
+            tell(path, &read, &profiles, console);
         }
         if let Some(plan) = read.plan.as_ref().filter(|_| args.live) {
             let found = live::findings(plan);
@@ -38,6 +42,7 @@ pub(super) fn check(args: &CheckArgs, console: &Console) -> anyhow::Result<Exit>
             read.diagnostics.extend(told);
         }
         all.push((path.as_path(), read));
+        all.extend(profiles.into_iter().map(|(_, read)| (path.as_path(), read)));
     }
     match args.format {
         CheckFormat::Text => {}
@@ -57,24 +62,114 @@ pub(super) fn check(args: &CheckArgs, console: &Console) -> anyhow::Result<Exit>
     Ok(exit)
 }
 
-/// For people: what is wrong, or that nothing is.
-fn tell(path: &Path, read: &file::Read, console: &Console) {
-    if !read.diagnostics.is_empty() {
-        console.talk(&diagnostic::render(
-            &read.diagnostics,
-            &read.sources,
-            console.color_errors,
-        ));
+/// The file under each of its profiles, unless one was asked for; each with what is wrong only there.
+fn profiles(
+    path: &Path,
+    options: &FileOptions,
+    plain: &file::Read,
+) -> anyhow::Result<Vec<(String, file::Read)>> {
+    let Some(composition) = &plain.composition else {
+        return Ok(Vec::new());
+    };
+    if options.inputs.profile.is_some() {
+        return Ok(Vec::new());
     }
-    if let Some(plan) = &read.plan {
+    let told: HashSet<String> = plain
+        .diagnostics
+        .iter()
+        .map(|it| known_by(it, plain))
+        .collect();
+    let names = composition.profiles().map(|(name, _)| name.to_owned());
+    names
+        .map(|name| {
+            let mut options = options.clone();
+            options.inputs.profile = Some(name.clone());
+            let mut read = file::read(path, &options, file::Aim::Look)?;
+            let found = std::mem::take(&mut read.diagnostics);
+            let own = found
+                .into_iter()
+                .filter(|it| !told.contains(&known_by(it, &read)));
+            let own = own.map(|it| it.help(format!("so it is with `--profile {name}`")));
+            read.diagnostics = own.collect();
+            Ok((name, read))
+        })
+        .collect()
+}
+
+/// What a diagnostic is known by, whatever else was read.
+fn known_by(diagnostic: &Diagnostic, read: &file::Read) -> String {
+    let place = diagnostic.primary.as_ref().map(|label| {
+        let at = read.sources.locate(label.span);
+        format!("{}:{}:{}", at.path.display(), at.line, at.column)
+    });
+    format!("{place:?} {} {}", diagnostic.code, diagnostic.message)
+}
+
+/// For people: what is wrong, or that nothing is; and what it would have run on this machine.
+fn tell(path: &Path, read: &file::Read, profiles: &[(String, file::Read)], console: &Console) {
+    for read in [read]
+        .into_iter()
+        .chain(profiles.iter().map(|(_, read)| read))
+    {
+        if !read.diagnostics.is_empty() {
+            console.talk(&diagnostic::render(
+                &read.diagnostics,
+                &read.sources,
+                console.color_errors,
+            ));
+        }
+    }
+    let size = |plan: &Plan| {
         let (cells, slos) = (plan.cells.len(), plan.slos.len());
-        console.data(&format!(
-            "{}: ok: {cells} {}, {slos} {}",
-            path.display(),
+        format!(
+            "{cells} {}, {slos} {}",
             many(cells, "cell"),
             many(slos, "SLO")
-        ));
+        )
+    };
+    let Some(plan) = &read.plan else {
+        return;
+    };
+    console.data(&format!("{}: ok: {}", path.display(), size(plan)));
+    for (name, read) in profiles {
+        if let Some(plan) = &read.plan {
+            console.data(&format!("  with --profile {name}: {}", size(plan)));
+        }
     }
+    for (key, command) in commands(plan) {
+        console.data(&format!("  runs {key}: {command}"));
+    }
+}
+
+/// Every command that a plan would run, with the key that says so.
+fn commands(plan: &Plan) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    let mut add = |key: String, words: &[String]| {
+        let command = CommandLine {
+            words: words.to_vec(),
+            ..CommandLine::default()
+        };
+        let found = (key, command.text());
+        if !words.is_empty() && !all.contains(&found) {
+            all.push(found);
+        }
+    };
+    for backend in plan.cells.iter().map(|cell| &cell.backend) {
+        let key = |name: &str| format!("backends.{}.{name}", backend.id);
+        add(key("up"), &backend.up);
+        if let Some(launch) = &backend.launch {
+            add(key("launch"), &launch.words);
+            add(key("launch"), &launch.after);
+        }
+        if let Some(bench) = &backend.external_bench {
+            add(key("external_bench"), &bench.words);
+        }
+        add(key("down"), &backend.down);
+    }
+    for words in &plan.between {
+        add("run.between".to_owned(), words);
+    }
+    all
 }
 
 /// One list over all files.

@@ -92,11 +92,15 @@ pub(super) fn compose(
 ) -> anyhow::Result<spec::Reading> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read `{}`", path.display()))?;
-    Ok(compose_text(sources, path, &text, options, true))
+    Ok(compose_text(sources, &text_of, path, &text, options, true))
 }
+
+/// Reads the text of a file that a scenario names.
+type Files<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
 
 fn compose_text(
     sources: &mut Sources,
+    files: Files<'_>,
     path: &Path,
     text: &str,
     options: &InputOptions,
@@ -107,7 +111,7 @@ fn compose_text(
             if is_remote(other) {
                 remote::locked_text(other, path, fetch)
             } else {
-                text_of(other)
+                files(other)
             }
         },
         environment: &|name| std::env::var(name).ok(),
@@ -135,6 +139,17 @@ pub(super) fn read_text(
     options: &FileOptions,
     aim: Aim,
 ) -> anyhow::Result<Read> {
+    read_among(&text_of, path, text, options, aim)
+}
+
+/// The same, with the files that it names as `files` has them.
+pub(super) fn read_among(
+    files: Files<'_>,
+    path: &Path,
+    text: &str,
+    options: &FileOptions,
+    aim: Aim,
+) -> anyhow::Result<Read> {
     let mut sources = Sources::default();
     let spec::Reading {
         spec,
@@ -142,7 +157,14 @@ pub(super) fn read_text(
         mut diagnostics,
         provenance,
         composition,
-    } = compose_text(&mut sources, path, text, &options.inputs, aim == Aim::Run);
+    } = compose_text(
+        &mut sources,
+        files,
+        path,
+        text,
+        &options.inputs,
+        aim == Aim::Run,
+    );
     let mut secrets = composition
         .as_ref()
         .map_or_else(Vec::new, Composition::secret_variables);

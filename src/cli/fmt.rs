@@ -1,7 +1,7 @@
 //! `scenario fmt`: files in the canonical layout.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -12,7 +12,7 @@ use crate::language;
 
 pub(super) fn fmt(args: &FmtArgs, console: &Console) -> anyhow::Result<Exit> {
     let mut exit = Exit::Passed;
-    for path in &args.files {
+    for path in &all(&args.files)? {
         if path == Path::new("-") {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text)?;
@@ -35,6 +35,29 @@ pub(super) fn fmt(args: &FmtArgs, console: &Console) -> anyhow::Result<Exit> {
         }
     }
     Ok(exit)
+}
+
+/// The files that are meant: for a folder, every YAML file below it.
+fn all(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries =
+            std::fs::read_dir(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let mut inside: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect();
+        inside.retain(|path| {
+            let ending = path.extension().and_then(|ending| ending.to_str());
+            path.is_dir() || matches!(ending, Some("yaml" | "yml"))
+        });
+        inside.sort();
+        files.extend(all(&inside)?);
+    }
+    Ok(files)
 }
 
 fn laid_out(path: &Path, text: &str) -> anyhow::Result<String> {

@@ -11,6 +11,9 @@ use super::file;
 use crate::plan::{Plan, Planned};
 use crate::units::format_duration;
 
+/// What is told of a file that is none by itself.
+const PART: &str = "a part: others extend or include it";
+
 pub(super) fn list(paths: &[PathBuf], console: &Console) -> anyhow::Result<Exit> {
     let mut table = comfy_table::Table::new();
 
@@ -19,16 +22,27 @@ pub(super) fn list(paths: &[PathBuf], console: &Console) -> anyhow::Result<Exit>
     for path in paths {
         for file in files(path)? {
             let read = file::read(&file, &FileOptions::default(), file::Aim::Look)?;
+            console.hide(&read.secrets);
             let Some(plan) = &read.plan else {
+                let part = read.composition.as_ref().filter(|it| it.is_part());
+                let said = |key: &str| part.and_then(|it| it.said(key)).unwrap_or_default();
+                let about = match (part, said("description")) {
+                    (None, _) => "does not check: see `scenario check`".to_owned(),
+                    (Some(_), about) if about.is_empty() => PART.to_owned(),
+                    (Some(_), about) => format!("{about} ({PART})"),
+                };
+                let name = file.display().to_string();
                 table.add_row([
-                    &file.display().to_string(),
-                    "",
-                    "",
-                    "",
-                    "",
-                    "does not check: see `scenario check`",
+                    name,
+                    said("name"),
+                    said("owner"),
+                    String::new(),
+                    String::new(),
+                    about,
                 ]);
-                exit = Exit::Usage;
+                if part.is_none() {
+                    exit = Exit::Usage;
+                }
                 continue;
             };
             table.add_row([

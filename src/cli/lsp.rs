@@ -23,13 +23,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::args::FileOptions;
+use super::console::Console;
 use super::exit::Exit;
 use super::file;
 use super::lsp_text::{offset, path_of, range, uri_of};
 use crate::diagnostic::{Diagnostic, Label, Severity, Sources};
 use crate::language::{self, Document, Guide, Offer, OfferKind};
+use crate::secret::Masker;
 
-pub(super) fn lsp() -> anyhow::Result<Exit> {
+pub(super) fn lsp(console: &Console) -> anyhow::Result<Exit> {
     let (connection, threads) = Connection::stdio();
     let (id, _) = connection.initialize_start()?;
     let about = json!({
@@ -41,6 +43,7 @@ pub(super) fn lsp() -> anyhow::Result<Exit> {
         guide: Guide::default(),
         open: BTreeMap::new(),
         told: BTreeMap::new(),
+        console: console.clone(),
     };
     let served = server.serve(&connection);
     drop(connection);
@@ -68,6 +71,8 @@ struct Server {
     open: BTreeMap<PathBuf, String>,
     /// For each open file, the files of which diagnostics were told because of it.
     told: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+    /// What knows the secrets of the files, once they were checked.
+    console: Console,
 }
 
 impl Server {
@@ -227,11 +232,17 @@ impl Server {
             let mut found: BTreeMap<PathBuf, Vec<lsp_types::Diagnostic>> = BTreeMap::new();
             found.insert(path.clone(), Vec::new());
             if is_scenario(path, text) {
-                let read = file::read_text(path, text, &FileOptions::default(), file::Aim::Look)?;
+                let files = |other: &Path| match self.open.get(other) {
+                    Some(text) => Ok(text.clone()),
+                    None => file::text_of(other),
+                };
+                let options = FileOptions::default();
+                let read = file::read_among(&files, path, text, &options, file::Aim::Look)?;
+                self.console.hide(&read.secrets);
                 for diagnostic in &read.diagnostics {
                     let at = diagnostic.primary.as_ref();
                     let at = at.map_or(path, |label| &read.sources.get(label.span.source).path);
-                    let told = told(diagnostic, &read.sources);
+                    let told = told(diagnostic, &read.sources, &self.console.masker);
                     found.entry(at.clone()).or_default().push(told);
                 }
             }
@@ -288,7 +299,7 @@ fn publish(
     Ok(())
 }
 
-fn told(diagnostic: &Diagnostic, sources: &Sources) -> lsp_types::Diagnostic {
+fn told(diagnostic: &Diagnostic, sources: &Sources, masker: &Masker) -> lsp_types::Diagnostic {
     let place = |label: &Label| {
         let text = &sources.get(label.span.source).text;
         range(text, label.span.start, label.span.end)
@@ -298,7 +309,7 @@ fn told(diagnostic: &Diagnostic, sources: &Sources) -> lsp_types::Diagnostic {
         let range = place(label);
         Some(DiagnosticRelatedInformation {
             location: Location { uri, range },
-            message: label.text.clone(),
+            message: masker.text(&label.text).into_owned(),
         })
     });
     let related: Vec<DiagnosticRelatedInformation> = related.collect();
@@ -310,7 +321,7 @@ fn told(diagnostic: &Diagnostic, sources: &Sources) -> lsp_types::Diagnostic {
         }),
         code: Some(NumberOrString::String(diagnostic.code.to_owned())),
         source: Some("scenario".to_owned()),
-        message: diagnostic.in_full(),
+        message: masker.text(&diagnostic.in_full()).into_owned(),
         related_information: (!related.is_empty()).then_some(related),
         ..lsp_types::Diagnostic::default()
     }

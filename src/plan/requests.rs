@@ -38,18 +38,19 @@ impl Default for RequestParameters {
     }
 }
 
-/// The parameters of a cell from its layers, the farthest first.
+/// The parameters of a cell from its layers, the farthest first; `of_prompts` is the nearest, and belongs to `prompts`.
 pub(super) fn merge<'a>(
     layers: impl IntoIterator<Item = &'a RequestSpec>,
     prompts: Option<&PromptsUse>,
+    of_prompts: Option<&RequestSpec>,
 ) -> RequestParameters {
     let mut merged = RequestParameters::default();
     layers.into_iter().for_each(|layer| lay(layer, &mut merged));
     if let Some(prompts) = prompts {
         set(&mut merged.max_tokens, &prompts.max_tokens);
-        if let Some(request) = &prompts.request {
-            lay(request, &mut merged);
-        }
+    }
+    if let Some(request) = of_prompts {
+        lay(request, &mut merged);
     }
     merged
 }

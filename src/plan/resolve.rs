@@ -1,5 +1,6 @@
 //! From what was written to what will happen: every default filled in, every mistake told at once.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,10 @@ use super::{
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
 use crate::spec::{
-    Assertions, BackendSpec, CacheState, Condition, Dimension, Draft, EngineTelemetry, Entry,
-    GoodputRule, GuardSpec, GuardsSpec, LimitSpec, LoadForm, LoadSpec, RequestSpec, RunOrder,
-    RunSpec, ScenarioSpec, SloSpec, Tail, TraceLoadSpec, WarmupSpec, WhereSpec, WorkersSpec,
+    Asked, Assertions, BackendSpec, CacheState, CellNames, Condition, Dimension, Draft,
+    EngineTelemetry, Entry, GoodputRule, GuardSpec, GuardsSpec, LimitSpec, LoadForm, LoadSpec,
+    RequestSpec, RunOrder, RunSpec, ScenarioSpec, SloSpec, Tail, TraceLoadSpec, WarmupSpec,
+    WhereSpec, WorkersSpec,
 };
 use crate::units::{Moment, Rate, Share, format_duration};
 use crate::workload::{Library, PrefixCache, Replay, ReplayOptions, Tokenizer};
@@ -720,23 +722,33 @@ impl<'a> Resolver<'a> {
             found,
         );
         let backend = self.watched_from_afar(backend_entry, backend);
-        let layers: [Option<&RequestSpec>; 3] = [
+        let layers: [Option<&Asked>; 4] = [
             spec.request.as_ref(),
             written_model.and_then(|model| model.request.as_ref()),
             backend_entry.value.request.as_ref(),
+            written_prompts.and_then(|prompts| prompts.use_as.request.as_ref()),
         ];
+        let names = CellNames {
+            backend: &combination.backend,
+            model: &combination.model,
+            prompts: &set.id,
+            load: &combination.load,
+        };
+        let mut asked = layers.map(|layer| in_cell(layer?, &names, found));
+        let of_prompts = asked[3].take();
+        let capped = asked
+            .iter()
+            .chain([&of_prompts])
+            .flatten()
+            .any(|layer| layer.max_tokens.is_some());
         let mut request = requests::merge(
-            layers.into_iter().flatten(),
+            asked.iter().flatten().map(|layer| &**layer),
             written_prompts.map(|prompts| &prompts.use_as),
+            of_prompts.as_deref(),
         );
         if let Some(prompts) = written_prompts {
             prompts::fix_length(prompts, &mut request);
         }
-        let capped = layers
-            .into_iter()
-            .flatten()
-            .chain(written_prompts.and_then(|prompts| prompts.use_as.request.as_ref()))
-            .any(|layer| layer.max_tokens.is_some());
         if let (Some(longest), false) = (set.workload.longest_answer(), capped) {
             request.max_tokens = longest;
         }
@@ -1198,6 +1210,29 @@ fn peak_in_flight(segment: &super::Segment) -> u64 {
         Schedule::Open { .. } => 0,
         Schedule::Closed { users, .. } => u64::from(users.peak()),
         Schedule::Batch { size, requests } => size.map_or(*requests, u64::from),
+    }
+}
+
+/// What a layer asks in a cell. A mistake that several cells share is told once.
+fn in_cell<'s>(
+    layer: &'s Asked,
+    names: &CellNames<'_>,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Cow<'s, RequestSpec>> {
+    let place = |told: &Diagnostic| told.primary.as_ref().map(|label| label.span);
+    match layer.in_cell(names) {
+        Ok(spec) => Some(spec),
+        Err(problems) => {
+            for problem in problems {
+                let known = found
+                    .iter()
+                    .any(|told| told.message == problem.message && place(told) == place(&problem));
+                if !known {
+                    found.push(problem);
+                }
+            }
+            None
+        }
     }
 }
 

@@ -609,6 +609,10 @@ impl Compiler<'_> {
         }
         self.tell_unused(slo, &used);
         self.tell_unreachable(assertion, text, &instances);
+        if let Some(error) = self.own_reference(assertion, text, &instances, &dropped) {
+            self.compiled.found.push(error);
+            return;
+        }
         self.tell_dropped(&id, instances.is_empty(), dropped);
         if !instances.is_empty() {
             self.compiled
@@ -1085,6 +1089,32 @@ impl Compiler<'_> {
                     .push(lint.at(narrower.scope.span, label));
             }
         }
+    }
+
+    /// The mistake of an assertion that compares a place with others, where the scenario has no other.
+    fn own_reference(
+        &self,
+        assertion: &Assertion,
+        text: &Spanned<String>,
+        instances: &[SloInstance],
+        dropped: &[(Dropped, String)],
+    ) -> Option<Diagnostic> {
+        let own = |(why, _): &(Dropped, String)| matches!(why, Dropped::OwnReference);
+        if !instances.is_empty() || dropped.is_empty() || !dropped.iter().all(own) {
+            return None;
+        }
+        let measures = assertion.measures();
+        let pins = measures.iter().flat_map(|measure| &measure.pins);
+        // Where there are others, they were deselected, or belong to another profile.
+        let alone = |dim: &Dim| self.ids.iter().filter(|(known, _)| known == dim).count() < 2;
+        let mut only = pins.filter(|(dim, _)| alone(dim));
+        let (_, name) = only.next()?;
+        let error = Diagnostic::error(codes::REFERENCE, "this compares something with itself");
+        Some(
+            error
+                .at(text.span, format!("there is nothing beside `{name}`"))
+                .help("name a bound, or compare with `baseline`"),
+        )
     }
 
     fn tell_dropped(&mut self, id: &str, none_left: bool, dropped: Vec<(Dropped, String)>) {

@@ -60,7 +60,10 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     ("S106", "an expression that cannot be read"),
     ("S107", "an expression that cannot be computed"),
-    ("S108", "a variable or a secret where it cannot be used"),
+    (
+        "S108",
+        "a variable, a secret or a cell where it cannot be used",
+    ),
     ("S109", "a variable without a value"),
     (
         "L010",

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use super::expression::{self, Scope};
-use super::portable::{self, NamedCommand, NamedFile};
+use super::late;
+use super::portable::{self, NamedCommand, NamedFile, NamedOutside, RemoteFile};
 use super::provenance::Provenance;
 use super::show::{self, Expressions, View};
 use super::tree::{Content, Key, Node};
@@ -51,6 +52,21 @@ pub enum InputKind {
 }
 
 impl Composition {
+    /// Whether it lacks what every scenario needs: it is for others to extend or to include.
+    pub fn is_part(&self) -> bool {
+        let has = |key: &str| self.root.as_map().is_some_and(|map| map.get(key).is_some());
+        !has("backends") || !has("load")
+    }
+
+    /// The text of a key at the top.
+    pub fn said(&self, key: &str) -> Option<String> {
+        let (_, node) = self.root.as_map()?.get(key)?;
+        match &node.content {
+            Content::Scalar { text, .. } => Some(text.clone()),
+            Content::List(_) | Content::Map(_) => None,
+        }
+    }
+
     /// The scenario as one YAML text, its expressions as they were written.
     pub fn yaml(&self, view: View<'_>) -> String {
         show::yaml(&self.root, &Expressions::Written, view)
@@ -82,12 +98,22 @@ impl Composition {
         portable::files(&self.resolved(sources).0, sources)
     }
 
+    /// The data sets that the scenario names on a hub or behind URLs.
+    pub fn remote_files(&self, sources: &Sources) -> Vec<RemoteFile> {
+        portable::remote_files(&self.resolved(sources).0)
+    }
+
+    /// What the scenario names of this machine or of a hub, and no bundle can hold.
+    pub fn outside(&self, sources: &Sources) -> Vec<NamedOutside> {
+        portable::outside(&self.resolved(sources).0, sources)
+    }
+
     /// The commands that the scenario runs, as far as one of these sources has written them.
     pub fn commands(&self, from: &dyn Fn(SourceId) -> bool) -> Vec<NamedCommand> {
         portable::commands(&self.root, from)
     }
 
-    /// The tree without variables, and the places where an expression is left: those with a secret.
+    /// The tree without variables that nothing waits for, and the places where an expression is left: those with a secret, or with the cell.
     fn resolved(&self, sources: &Sources) -> (Rc<Node>, HashSet<Span>) {
         let scope = Scope {
             variables: &self.variables,
@@ -101,13 +127,48 @@ impl Composition {
             &mut Provenance::default(),
             &mut Vec::new(),
         );
+        let mut named = Vec::new();
+        late::named(&evaluated.root, &mut named);
         let entries = evaluated.root.entries().iter();
-        let entries = entries.filter(|(key, _)| key.text != "vars" && !key.text.starts_with("x-"));
-        let root = evaluated.root.with_entries(entries.cloned().collect());
+        let entries = entries.filter(|(key, _)| !key.text.starts_with("x-"));
+        let entries = entries.filter_map(|(key, node)| match key.text.as_str() {
+            // What waits for its cell names some of them still.
+            "vars" => Some((key.clone(), self.named_variables(node, &named)?)),
+            _ => Some((key.clone(), node.clone())),
+        });
+        let root = evaluated.root.with_entries(entries.collect());
         (root, evaluated.kept.into_iter().collect())
     }
 
-    /// The environment variables that hold secrets: those that are declared, those of headers, and those of engines by their names.
+    /// The declarations of some variables, with the values that they have now.
+    fn named_variables(&self, declared: &Node, names: &[&str]) -> Option<Rc<Node>> {
+        let entry = |text: &str, span: Span, node: Rc<Node>| {
+            let text = text.to_owned();
+            (Key { text, span }, node)
+        };
+        let known = self.variables.iter();
+        let known = known.filter(|variable| names.contains(&variable.name.text.as_str()));
+        let entries: Vec<_> = known
+            .filter_map(|variable| {
+                let value = variable.value.clone()?;
+                let span = value.span;
+                let content = Content::Scalar {
+                    text: variable.kind.name().to_owned(),
+                    plain: true,
+                };
+                let kind = Rc::new(Node::new(span, content));
+                let map = declared.with_entries(vec![
+                    entry("type", span, kind),
+                    entry("default", span, value),
+                ]);
+                Some((variable.name.clone(), map))
+            })
+            .collect();
+        (!entries.is_empty()).then(|| declared.with_entries(entries))
+    }
+
+    /// The environment variables that hold secrets: those that are declared, those of headers (of requests, and of outputs), and
+    /// those of engines by their names.
     pub fn secret_variables(&self) -> Vec<String> {
         let mut names: Vec<String> = self
             .secrets
@@ -120,6 +181,10 @@ impl Composition {
                 let of_headers = matches!(key.text.as_str(), "auth" | "headers");
                 from_environment(node, of_headers, &mut names);
             }
+        }
+        let outputs = self.root.as_map().and_then(|map| map.get("outputs"));
+        if let Some((_, outputs)) = outputs {
+            from_environment(outputs, true, &mut names);
         }
         names.sort();
         names.dedup();

@@ -1,6 +1,7 @@
 //! `${{ … }}` in scalars: an expression takes the place of a value that was parsed already, so it can never change the file around
 //! it, and its result is never read a second time.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use minijinja::value::{Serde, Value, ValueKind};
 use minijinja::{Environment, UndefinedBehavior};
 
 use super::decode::{Problems, shorten, to_json};
+use super::late::{CellNames, Late, LatePiece};
 use super::provenance::Provenance;
 use super::tree::{Content, Key, NODE_LIMIT, Node};
 use super::vars::{Secret, Variable, secret_node};
@@ -31,6 +33,7 @@ pub(super) struct Scope<'a> {
 struct Allowed {
     vars: bool,
     secrets: bool,
+    cell: bool,
 }
 
 /// A tree without expressions.
@@ -38,7 +41,7 @@ pub(super) struct Evaluated {
     pub(super) root: Rc<Node>,
     /// Where an expression has no value; it stands there still.
     pub(super) broken: Vec<Span>,
-    /// Where a secret was left as it is written.
+    /// Where a secret, or what depends on the cell, was left as it is written.
     pub(super) kept: Vec<Span>,
 }
 
@@ -73,7 +76,7 @@ pub(super) fn evaluate(
     }
 }
 
-fn environment() -> Environment<'static> {
+pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
@@ -182,6 +185,9 @@ impl Evaluator<'_> {
             )
         })?;
         let allowed = self.allowed();
+        if let Some(late) = self.late(node, text, &pieces, allowed)? {
+            return Ok(late);
+        }
         if let [
             Piece::Expression {
                 source,
@@ -229,15 +235,7 @@ impl Evaluator<'_> {
                     Content::List(_) => return Err(problem(not_in_text(place, "a list"))),
                     Content::Map(_) => return Err(problem(not_in_text(place, "a map"))),
                 },
-                Outcome::Computed(value) => match value.kind() {
-                    ValueKind::Bool | ValueKind::Number | ValueKind::String => {
-                        whole.push_str(&value.to_string());
-                    }
-                    ValueKind::Seq | ValueKind::Iterable => {
-                        return Err(problem(not_in_text(place, "a list")));
-                    }
-                    kind => return Err(problem(not_in_text(place, &kind.to_string()))),
-                },
+                Outcome::Computed(value) => whole.push_str(&in_text(&value, place)?),
             }
         }
         Ok(match secret {
@@ -256,6 +254,69 @@ impl Evaluator<'_> {
         })
     }
 
+    /// The scalar as it waits for its cell, if one of its expressions names the cell.
+    fn late(
+        &mut self,
+        node: &Rc<Node>,
+        text: &str,
+        pieces: &[Piece<'_>],
+        allowed: Allowed,
+    ) -> Result<Option<Rc<Node>>, Option<Box<Diagnostic>>> {
+        if !text.contains("cell") {
+            return Ok(None);
+        }
+        let mut late = Vec::new();
+        let mut all: Vec<String> = Vec::new();
+        for piece in pieces {
+            late.push(match piece {
+                Piece::Text(text) => LatePiece::Text((*text).to_owned()),
+                Piece::Expression {
+                    source,
+                    range,
+                    index,
+                } => {
+                    let place = self.place(node, text, range.clone(), *index);
+                    let source = dotted(source).into_owned();
+                    all.extend(self.named(&source, place, allowed)?);
+                    LatePiece::Expression { source, place }
+                }
+            });
+        }
+        if !all
+            .iter()
+            .any(|name| name.split('.').next() == Some("cell"))
+        {
+            return Ok(None);
+        }
+        let mut named = Vec::new();
+        for name in &all {
+            let variable = name.strip_prefix("vars.");
+            let variable = variable.and_then(|name| self.variable(name));
+            if let Some(variable) = variable
+                && let Some(value) = &variable.value
+            {
+                let from = value.span;
+                named.push(variable.name.text.clone());
+                self.provenance.made(node.span, name, from);
+            }
+        }
+        let vars = self.values.iter();
+        let vars = vars.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        self.kept.push(node.span);
+        let content = Content::Scalar {
+            text: text.to_owned(),
+            plain: false,
+        };
+        Ok(Some(Rc::new(Node {
+            late: Some(Late {
+                pieces: late,
+                vars: Rc::new(vars.collect()),
+                named,
+            }),
+            ..Node::new(node.span, content)
+        })))
+    }
+
     fn kept(&mut self, node: &Rc<Node>) -> Rc<Node> {
         self.kept.push(node.span);
         node.clone()
@@ -270,16 +331,20 @@ impl Evaluator<'_> {
                 ["version" | "requires" | "vars" | "secrets" | "profiles", ..]
             ),
             secrets: matches!(path.as_slice(), ["backends", _, "auth" | "headers", _]),
+            cell: matches!(
+                path.as_slice(),
+                ["request", ..] | ["backends" | "models" | "prompts", _, "request", ..]
+            ),
         }
     }
 
-    fn outcome(
-        &mut self,
+    /// What an expression names, all of which is known and may be used here.
+    fn named(
+        &self,
         source: &str,
         place: Span,
-        scalar: Span,
         allowed: Allowed,
-    ) -> Result<Outcome, Option<Box<Diagnostic>>> {
+    ) -> Result<Vec<String>, Option<Box<Diagnostic>>> {
         let compiled = self
             .environment
             .compile_expression_owned(source.to_owned())
@@ -289,6 +354,18 @@ impl Evaluator<'_> {
         for name in &used {
             self.known(name, source, place, allowed)?;
         }
+        Ok(used)
+    }
+
+    fn outcome(
+        &mut self,
+        source: &str,
+        place: Span,
+        scalar: Span,
+        allowed: Allowed,
+    ) -> Result<Outcome, Option<Box<Diagnostic>>> {
+        let source = &*dotted(source);
+        let used = self.named(source, place, allowed)?;
         if let Some(name) = source.trim().strip_prefix("secrets.")
             && let Some(at) = self.secret(name)
         {
@@ -322,22 +399,12 @@ impl Evaluator<'_> {
         }
         let vars: BTreeMap<&str, Value> = self.values.clone();
         let context = minijinja::context! { vars };
-        match compiled.eval(context) {
-            Ok(value) if value.is_undefined() => Err(problem(no_value(place, "nothing"))),
-            Ok(value) => Ok(Outcome::Computed(value)),
-            Err(error) => {
-                let detail = error.detail().map_or_else(
-                    || error.kind().to_string(),
-                    |detail| format!("{}: {detail}", error.kind()),
-                );
-                let place = error
-                    .range()
-                    .filter(|range| range.end <= source.len())
-                    .map_or(place, |range| within(place, source, range));
-                let message = format!("this cannot be computed: {detail}");
-                Err(problem(Diagnostic::error("S107", message).at(place, "")))
-            }
-        }
+        Ok(Outcome::Computed(computed(
+            &self.environment,
+            source,
+            place,
+            context,
+        )?))
     }
 
     /// Whether a name like `vars.peak` is defined and may be used here.
@@ -392,11 +459,12 @@ impl Evaluator<'_> {
                 Err(problem(undefined(name, member, "secrets", names, at)))
             }
             "secrets" => Ok(()),
-            "cell" => Err(problem(
-                Diagnostic::error("S019", "`cell` is not supported yet")
-                    .at(at, "")
-                    .help("a value for each backend, model or prompt set stands under its own `request`"),
+            "cell" if !allowed.cell => Err(not_here(
+                "cell",
+                "what belongs to a cell is known in `request` alone: at the top, or of a backend, a model or a prompt set",
             )),
+            "cell" if CellNames::MEMBERS.contains(&member) => Ok(()),
+            "cell" => Err(problem(unknown_member(name, member, at))),
             "env" => Err(problem(
                 Diagnostic::error("S012", "`env` is not defined")
                     .at(at, "")
@@ -406,7 +474,7 @@ impl Evaluator<'_> {
             )),
             _ if self.environment.globals().any(|(known, _)| known == root) => Ok(()),
             _ => {
-                let near = did_you_mean(root, ["vars", "secrets"]);
+                let near = did_you_mean(root, ["vars", "secrets", "cell"]);
                 let bare = self.variable(root).map(|_| format!("write `vars.{root}`"));
                 let label = bare
                     .or(near.map(|near| format!("did you mean `{near}`?")))
@@ -414,7 +482,7 @@ impl Evaluator<'_> {
                 Err(problem(
                     Diagnostic::error("S012", format!("`{root}` is not defined"))
                         .at(at, label)
-                        .help("expressions know `vars` and, in `auth` and `headers`, `secrets`"),
+                        .help("expressions know `vars`; in `auth` and `headers`, `secrets`; in `request`, `cell`"),
                 ))
             }
         }
@@ -444,6 +512,60 @@ impl Evaluator<'_> {
         });
         found.map_or(node.span, |at| node.span.part(at, at + part.len()))
     }
+}
+
+/// An expression with `vars.name` in place of `vars['name']`, which says the same.
+fn dotted(source: &str) -> Cow<'_, str> {
+    if !source.contains('[') {
+        return Cow::Borrowed(source);
+    }
+    let mut dotted = String::new();
+    let mut quote = None;
+    let mut rest = source;
+    while let Some(c) = rest.chars().next() {
+        let behind = &rest[c.len_utf8()..];
+        if c == '['
+            && quote.is_none()
+            && ends_with_root(&dotted)
+            && let Some((name, after)) = quoted_name(behind)
+        {
+            dotted.push('.');
+            dotted.push_str(name);
+            rest = after;
+            continue;
+        }
+        dotted.push(c);
+        rest = behind;
+        match quote {
+            Some(_) if c == '\\' => {
+                let escaped = rest.chars().next();
+                dotted.extend(escaped);
+                rest = &rest[escaped.map_or(0, char::len_utf8)..];
+            }
+            Some(open) if c == open => quote = None,
+            None if ['\'', '"'].contains(&c) => quote = Some(c),
+            _ => {}
+        }
+    }
+    Cow::Owned(dotted)
+}
+
+fn ends_with_root(text: &str) -> bool {
+    let inner = |c: char| c.is_alphanumeric() || "_.".contains(c);
+    ["vars", "secrets", "cell"].iter().any(|root| {
+        text.strip_suffix(root)
+            .is_some_and(|before| !before.ends_with(inner))
+    })
+}
+
+/// The name of `'name']`, and what stands behind it.
+fn quoted_name(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_start();
+    let quote = text.chars().next().filter(|c| ['\'', '"'].contains(c))?;
+    let (name, after) = text[1..].split_once(quote)?;
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let after = after.trim_start().strip_prefix(']')?;
+    (!name.is_empty() && name.chars().all(word)).then_some((name, after))
 }
 
 /// A scalar's text in pieces; `Err` with where an expression begins that has no end.
@@ -536,8 +658,61 @@ fn value_of(variable: &Variable) -> Value {
     }
 }
 
+/// The value of an expression in a context.
+pub(super) fn computed(
+    environment: &Environment<'_>,
+    source: &str,
+    place: Span,
+    context: Value,
+) -> Result<Value, Box<Diagnostic>> {
+    let compiled = environment
+        .compile_expression(source)
+        .map_err(|error| Box::new(unreadable(&error, source, place)))?;
+    match compiled.eval(context) {
+        Ok(value) if value.is_undefined() => Err(Box::new(no_value(place, "nothing"))),
+        Ok(value) => Ok(value),
+        Err(error) => {
+            let detail = error.detail().map_or_else(
+                || error.kind().to_string(),
+                |detail| format!("{}: {detail}", error.kind()),
+            );
+            let place = error
+                .range()
+                .filter(|range| range.end <= source.len())
+                .map_or(place, |range| within(place, source, range));
+            let message = format!("this cannot be computed: {detail}");
+            Err(Box::new(Diagnostic::error("S107", message).at(place, "")))
+        }
+    }
+}
+
+/// A computed value inside a text.
+pub(super) fn in_text(value: &Value, place: Span) -> Result<String, Box<Diagnostic>> {
+    match value.kind() {
+        ValueKind::Bool | ValueKind::Number | ValueKind::String => Ok(value.to_string()),
+        ValueKind::Seq | ValueKind::Iterable => Err(Box::new(not_in_text(place, "a list"))),
+        kind => Err(Box::new(not_in_text(place, &kind.to_string()))),
+    }
+}
+
+fn unknown_member(name: &str, member: &str, at: Span) -> Diagnostic {
+    if member.is_empty() {
+        return Diagnostic::error("S012", format!("`{name}` is no value"))
+            .at(at, "")
+            .help("name one: `cell.backend`");
+    }
+    let message = format!("`cell.{}` is not defined", shorten(member));
+    let near = did_you_mean(member, CellNames::MEMBERS);
+    let label = near.map_or(String::new(), |near| format!("did you mean `cell.{near}`?"));
+    let diagnostic = Diagnostic::error("S012", message).at(at, label);
+    match member {
+        "stage" => diagnostic.help("all stages of a cell send the same requests; an SLO can look at one of them: `where: { stage: … }`"),
+        _ => diagnostic.help(format!("cell: {}", CellNames::MEMBERS.join(", "))),
+    }
+}
+
 /// A computed value as a part of the tree; `Err` with what it is, if it cannot be one.
-fn to_node(value: &Value, place: Span, depth: usize) -> Result<Rc<Node>, String> {
+pub(super) fn to_node(value: &Value, place: Span, depth: usize) -> Result<Rc<Node>, String> {
     let scalar =
         |text: String, plain: bool| Ok(Rc::new(Node::new(place, Content::Scalar { text, plain })));
     if depth > super::tree::DEPTH_LIMIT {
@@ -603,7 +778,7 @@ fn unreadable(error: &minijinja::Error, source: &str, place: Span) -> Diagnostic
     }
 }
 
-fn no_value(place: Span, what: &str) -> Diagnostic {
+pub(super) fn no_value(place: Span, what: &str) -> Diagnostic {
     Diagnostic::error("S107", format!("this comes to {what}, which is no value")).at(place, "")
 }
 
@@ -664,6 +839,27 @@ mod tests {
             })
             .collect();
         pieces.join(" ")
+    }
+
+    #[test]
+    fn a_name_in_brackets_is_a_name_behind_a_dot() {
+        for (written, read) in [
+            ("vars['peak'] // 2", "vars.peak // 2"),
+            ("vars[\"a\"] ~ vars[ 'b' ]", "vars.a ~ vars.b"),
+            ("secrets['token']", "secrets.token"),
+            (
+                "vars.list[0] ~ vars['list'][1]",
+                "vars.list[0] ~ vars.list[1]",
+            ),
+            ("vars[vars.name]", "vars[vars.name]"),
+            ("myvars['a']", "myvars['a']"),
+            ("'vars[' ~ vars['a']", "'vars[' ~ vars.a"),
+            ("\"it's vars['a']\"", "\"it's vars['a']\""),
+            ("[1, 2]", "[1, 2]"),
+            ("1", "1"),
+        ] {
+            assert_eq!(dotted(written), read);
+        }
     }
 
     #[test]

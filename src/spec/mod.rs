@@ -12,6 +12,7 @@ mod provenance;
 // What stands in `${{ … }}`.
 mod vars;
 mod expression;
+mod late;
 // The types that read themselves from the tree.
 mod draft;
 mod types;
@@ -39,7 +40,8 @@ pub use codes::{CODES, explain};
 pub use compose::remote::{GitFile, is_remote};
 pub use composition::{Composition, Input, InputKind};
 pub use draft::Draft;
-pub use portable::{NamedCommand, NamedFile};
+pub use late::{Asked, CellNames};
+pub use portable::{NamedCommand, NamedFile, NamedOutside, RemoteFile};
 pub use provenance::Provenance;
 pub use published::{SchemaDraft, published_schema};
 pub use same::say_the_same;

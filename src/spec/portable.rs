@@ -17,6 +17,28 @@ pub struct NamedFile {
     pub path: PathBuf,
 }
 
+/// A data set that a value of a scenario names on a hub or behind a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteFile {
+    /// The key, like `prompts.chat.path`.
+    pub key: String,
+    /// Where it is written.
+    pub span: Span,
+    /// Its address.
+    pub url: String,
+    /// The digest that stands beside it.
+    pub sha256: Option<String>,
+}
+
+/// Something that a scenario names and that cannot be moved with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedOutside {
+    /// The key, like `backends.vllm.launch.python`.
+    pub key: String,
+    /// What it names.
+    pub named: String,
+}
+
 /// A command that a scenario runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedCommand {
@@ -52,6 +74,51 @@ pub(super) fn files(root: &Node, sources: &Sources) -> Vec<NamedFile> {
                 key: path.join("."),
                 span: node.span,
                 path: sources.directory(node.span.source).join(text),
+            });
+        }
+    });
+    found
+}
+
+/// Every data set that a resolved tree names elsewhere.
+pub(super) fn remote_files(root: &Node) -> Vec<RemoteFile> {
+    let sets = root.as_map().and_then(|map| map.get("prompts"));
+    let sets = sets.map_or(&[][..], |(_, sets)| sets.entries());
+    let text = |node: &Node| match &node.content {
+        Content::Scalar { text, .. } => Some(text.clone()),
+        Content::List(_) | Content::Map(_) => None,
+    };
+    sets.iter()
+        .filter_map(|(id, set)| {
+            let set = set.as_map()?;
+            let (_, path) = set.get("path")?;
+            let url = text(path).filter(|path| path.contains("://"))?;
+            Some(RemoteFile {
+                key: format!("prompts.{}.path", id.text),
+                span: path.span,
+                url,
+                sha256: set.get("sha256").and_then(|(_, digest)| text(digest)),
+            })
+        })
+        .collect()
+}
+
+/// What a resolved tree names of a machine or a hub, and no bundle can hold.
+pub(super) fn outside(root: &Node, sources: &Sources) -> Vec<NamedOutside> {
+    let mut found = Vec::new();
+    walk(root, &mut Vec::new(), &mut |path, node| {
+        let Content::Scalar { text, .. } = &node.content else {
+            return;
+        };
+        let named = match path {
+            ["backends", _, "launch", "cwd" | "python"] => true,
+            ["models", _, "tokenizer"] => !sources.directory(node.span.source).join(text).exists(),
+            _ => false,
+        };
+        if named {
+            found.push(NamedOutside {
+                key: path.join("."),
+                named: text.clone(),
             });
         }
     });

@@ -13,7 +13,7 @@ pub fn say_the_same(one: &str, other: &str) -> bool {
     }
 }
 
-fn alike(one: &Node, other: &Node) -> bool {
+pub(super) fn alike(one: &Node, other: &Node) -> bool {
     match (&one.content, &other.content) {
         (Content::Scalar { text: a, plain: p }, Content::Scalar { text: b, plain: q }) => {
             // `8` and `"8"` are the same text, and not the same value.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, StructureStyle};
 
+use super::late::Late;
 use crate::diagnostic::{Diagnostic, SourceId, Span};
 
 /// How deeply maps and lists may nest.
@@ -20,6 +21,8 @@ pub(super) struct Node {
     pub(super) content: Content,
     /// How many nodes it stands for.
     pub(super) weight: usize,
+    /// What it will be in a cell, where that is not known yet.
+    pub(super) late: Option<Late>,
 }
 
 /// What a node holds.
@@ -67,6 +70,7 @@ impl Node {
             span,
             content,
             weight: 1 + inside,
+            late: None,
         }
     }
 

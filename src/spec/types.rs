@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::late::Asked;
 use super::macros::{record, words};
 use super::rules;
 use super::values::{
@@ -39,7 +40,7 @@ record! {
         /// The loads, by id: each has `stages`, `levels` or `batch`.
         pub load: Entries<LoadSpec>,
         /// What is asked of the engine with each request. Also under a backend, a model or a prompt set; the nearer wins, key by key.
-        pub request: Option<RequestSpec>,
+        pub request: Option<Asked>,
         /// Which combinations run; without it, everything that is named times everything.
         pub matrix: Option<MatrixSpec>,
         /// How the run goes: seed, repeats, order, pauses, bounds.
@@ -115,7 +116,7 @@ record! {
         /// What the endpoint allows; a plan above it is an error.
         pub limit: Option<LimitSpec>,
         /// What is asked of this engine with each request.
-        pub request: Option<RequestSpec>,
+        pub request: Option<Asked>,
         /// How the engine is started, in place of `url`; `{}` takes everything from its kind.
         pub launch: Option<LaunchSpec>,
         /// A command that brings the engine up before its first cell, as a list of words; it ends when the engine is on its way.
@@ -492,7 +493,7 @@ record! {
         /// what a launched engine is told (`--max-model-len` and the like).
         pub context: Option<Spanned<u32>>,
         /// What is asked of this model with each request.
-        pub request: Option<RequestSpec>,
+        pub request: Option<Asked>,
         /// What launched engines are told for this model.
         pub launch: Option<ModelLaunchSpec>,
         /// Adapters that requests are spread over, each with its weight: `{ sql-lora: 3, chat-lora: 1 }`.
@@ -585,7 +586,7 @@ record! {
         /// What happens to a prompt that does not fit the model's `context` together with its answer. Default: `error`.
         pub over_context: Option<Spanned<OverContext>>,
         /// What is asked of the engine with each request of this set.
-        pub request: Option<RequestSpec>,
+        pub request: Option<Asked>,
     }
 }
 

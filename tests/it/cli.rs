@@ -3,6 +3,7 @@
 mod explain;
 mod formats;
 mod lsp;
+mod looks;
 mod first_steps;
 
 use std::path::Path;

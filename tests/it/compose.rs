@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use scenario::diagnostic::{self, Sources};
+use scenario::plan::{self, PlanOptions};
 use scenario::spec::{self, Inputs, Reading, View};
 
 use crate::golden::{self, assert_golden};
@@ -234,6 +235,59 @@ fn a_map_of_which_all_is_taken_away_is_gone() {
     let composed = story.composed();
     assert_eq!(drawn(&composed), "");
     assert!(composed.0.spec.unwrap().slos.is_none());
+}
+
+/// What is asked in each cell, by its backend.
+#[test]
+fn a_request_knows_its_cell() {
+    let (reading, sources) = Story::read(Path::new("fixtures/compose/valid/cells.txt")).composed();
+    let spec = reading.spec.unwrap();
+    let (plan, _) = plan::plan(&spec, &sources, &PlanOptions::default()).unwrap();
+    let asked: Vec<_> = plan
+        .cells
+        .iter()
+        .map(|cell| {
+            let request = &cell.request;
+            let extra = serde_json::Value::Object(request.extra.clone());
+            (request.seed, request.stop.join(" "), extra.to_string())
+        })
+        .collect();
+    let extra =
+        |backend: &str| format!(r#"{{"tag":"team 7/{backend}/chat","nested":[{{"name":"m"}},7]}}"#);
+    assert_eq!(
+        asked,
+        [
+            (Some(7), String::new(), extra("vllm")),
+            (Some(1), "a steady".to_owned(), extra("sglang")),
+        ]
+    );
+}
+
+#[test]
+fn what_does_not_fit_in_a_cell_is_told_once_at_its_place() {
+    for (request, expected) in [
+        (
+            "max_tokens: \"${{ cell.backend }}\"",
+            "main.yaml:4:25: error[S013]: expected a whole number, found the text `vllm`",
+        ),
+        (
+            "seed: \"${{ 1 // (cell.model | length - 5) }}\"",
+            "main.yaml:4:23: error[S107]: this cannot be computed: invalid operation: unable to calculate 1 // 0",
+        ),
+    ] {
+        let story = Story::of(&format!(
+            "=== main.yaml\nversion: 1\nbackends: {{ vllm: \"http://localhost:8000\" }}\n\
+             load: {{ a: {{ levels: {{ users: 4, for: 30s }} }}, b: {{ levels: {{ users: 8, for: 30s }} }} }}\n\
+             request: {{ {request} }}\nmodels: {{ small: m }}\n",
+        ));
+        let (reading, sources) = story.composed();
+        let spec = reading.spec.unwrap();
+        let found = plan::plan(&spec, &sources, &PlanOptions::default()).unwrap_err();
+        let drawn = diagnostic::render(&found, &sources, false);
+        let mut told = drawn.lines().filter(|line| line.contains("error["));
+        assert_eq!(told.next(), Some(expected), "{drawn}");
+        assert_eq!(told.next(), None, "{drawn}");
+    }
 }
 
 mod a_value_changes_nothing_but_itself {

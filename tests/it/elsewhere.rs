@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
+use sha2::{Digest, Sha256};
+
 use crate::tls::Front;
 use crate::tool::{CALM, Desk};
 
@@ -94,6 +96,63 @@ fn a_bundle_brings_its_data_sets_and_no_secret() {
         refused.err
     );
     assert!(!desk.path("other.tar").exists());
+}
+
+/// What is fetched is packed; what belongs to a machine is named.
+#[test]
+fn a_bundle_brings_what_was_fetched_and_tells_what_it_does_not_bring() {
+    let desk = Desk::new();
+    let lines = "Hello\nName three rivers\n";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/data/lines.txt", listener.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            assert_eq!(stream.read(&mut byte).unwrap(), 1);
+            head.push(byte[0]);
+        }
+        let length = lines.len();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{lines}"
+        );
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let sha256: String = Sha256::digest(lines)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let file = format!(
+        "{BASE}prompts: {{ p: {{ source: file, path: \"{url}\", sha256: {sha256} }} }}\n\
+         matrix: {{ backend: [sim] }}\n"
+    )
+    .replace(
+        "sim: { kind: simulator }",
+        "sim: { kind: simulator }, own: { kind: vllm, launch: { python: /opt/venv, cwd: /srv } }",
+    );
+    desk.write("trial.yaml", &file);
+    let cache = desk.path("cache");
+    let variables = [("XDG_CACHE_HOME", cache.to_str().unwrap())];
+    let words = ["bundle", "trial.yaml", "-o", "trial.tar"];
+    let told = desk.start(&words, &variables).end().with_code(0).out;
+    served.join().unwrap();
+    assert_eq!(
+        told,
+        "trial.tar: trial and 1 file of it\n\
+         \x20 not in it, and needed where it runs: backends.own.launch.python: /opt/venv\n\
+         \x20 not in it, and needed where it runs: backends.own.launch.cwd: /srv\n"
+    );
+    // Elsewhere, with an empty cache and nobody at the address.
+    let other = Desk::new();
+    std::fs::copy(desk.path("trial.tar"), other.path("trial.tar")).unwrap();
+    let cache = other.path("cache");
+    let variables = [("XDG_CACHE_HOME", cache.to_str().unwrap())];
+    let words = ["run", "trial.tar", "--allow-exec", "--out", "results"];
+    other.start(&words, &variables).end().with_code(0);
+    let text = std::fs::read(other.path("trial.tar")).unwrap();
+    let text = String::from_utf8_lossy(&text);
+    assert!(text.contains("path: files/1-lines.txt"), "{text}");
 }
 
 #[test]

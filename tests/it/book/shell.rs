@@ -45,10 +45,12 @@ words=()
 for word in "$@"; do
   case $word in
     http://localhost:[0-9]*) word=$ENGINE ;;
+    --dashboard) word=--dashboard=127.0.0.1:0 ;;
   esac
   case $last in
     --for) word=1s ;;
     --warmup) word=0s ;;
+    --metrics) word=127.0.0.1:0 ;;
   esac
   words+=("$word")
   last=$word

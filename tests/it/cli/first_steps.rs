@@ -1,5 +1,8 @@
 //! The first minutes with the tool: `scenario try` and `scenario init`, and a help that shows how.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+
 use crate::tool::{Desk, Mock, nobody};
 
 /// The first token comes a while after the role, and the engine tells the tokens of each event.
@@ -164,6 +167,113 @@ fn a_first_file_is_for_the_engine_that_runs_here_and_runs() {
     );
 }
 
+/// An engine that has these pages and no other; its port.
+fn engine_with(pages: &'static [(&str, &str)]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let mut asked = String::new();
+            reader.read_line(&mut asked).unwrap();
+            let path = asked.split(' ').nth(1).unwrap_or_default().to_owned();
+            let mut line = asked;
+            while !line.trim().is_empty() {
+                line.clear();
+                reader.read_line(&mut line).unwrap();
+            }
+            let page = pages.iter().find(|(known, _)| *known == path);
+            let (status, body) = page.map_or(("404 Not Found", ""), |(_, body)| ("200 OK", body));
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+            );
+            let _ = reader
+                .into_inner()
+                .write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    port
+}
+
+#[test]
+fn an_engine_is_known_by_the_pages_that_only_it_has() {
+    const MODELS: (&str, &str) = ("/v1/models", r#"{"data": [{"id": "m", "owned_by": "me"}]}"#);
+    let engines: [(&'static [(&str, &str)], &str); 7] = [
+        (
+            &[(
+                "/v1/models",
+                r#"{"data": [{"id": "m", "owned_by": "vllm"}]}"#,
+            )],
+            "vllm",
+        ),
+        (&[MODELS, ("/version", r#"{"version": "0.11.0"}"#)], "vllm"),
+        (
+            &[(
+                "/get_model_info",
+                r#"{"model_path": "m", "is_generation": true}"#,
+            )],
+            "sglang",
+        ),
+        (
+            &[
+                MODELS,
+                ("/server_info", r#"{"model_path": "m", "tp_size": 1}"#),
+            ],
+            "sglang",
+        ),
+        (
+            &[
+                MODELS,
+                (
+                    "/props",
+                    r#"{"default_generation_settings": {}, "model_path": "m.gguf"}"#,
+                ),
+            ],
+            "llama.cpp",
+        ),
+        (
+            &[
+                ("/api/version", r#"{"version": "0.12"}"#),
+                ("/api/tags", r#"{"models": [{"name": "m"}]}"#),
+            ],
+            "ollama",
+        ),
+        (
+            &[MODELS, ("/version", r#"{"version": "1", "commit": "a"}"#)],
+            "openai",
+        ),
+    ];
+    let desk = Desk::new();
+    for (pages, kind) in engines {
+        let port = engine_with(pages);
+        let ended = desk
+            .tool(&[
+                "init",
+                "first.yaml",
+                "--force",
+                "--ports",
+                &port.to_string(),
+            ])
+            .with_code(0);
+        let told = format!("found {kind} at http://127.0.0.1:{port}, which serves m\n");
+        assert!(ended.err.contains(&told), "{told}{}", ended.err);
+        desk.tool(&["check", "first.yaml"]).with_code(0);
+    }
+    // What answers and is no engine.
+    let port = engine_with(&[("/", "hello")]);
+    let ended = desk
+        .tool(&[
+            "init",
+            "first.yaml",
+            "--force",
+            "--ports",
+            &port.to_string(),
+        ])
+        .with_code(0);
+    assert!(!ended.err.contains("found"), "{}", ended.err);
+}
+
 #[test]
 fn the_help_of_every_command_teaches_by_example() {
     let desk = Desk::new();
@@ -177,7 +287,7 @@ fn the_help_of_every_command_teaches_by_example() {
         .filter(|name| !name.is_empty())
         .collect();
     assert!(commands.len() >= 15, "{commands:?}");
-    for command in commands.iter().filter(|command| **command != "lsp") {
+    for command in &commands {
         let help = desk.tool(&[*command, "--help"]).with_code(0).out;
         let shown = help.contains(&format!("  scenario {command}"));
         assert!(help.contains("Examples:") && shown, "{command}: {help}");

@@ -236,6 +236,22 @@ fn an_editor_sees_mistakes_where_they_are_until_they_are_mended() {
     editor.end();
 }
 
+/// What a team's file extends is read as the editor has it, saved or not.
+#[test]
+fn a_mistake_in_a_base_that_is_not_saved_is_seen_in_what_extends_it() {
+    let desk = Desk::new();
+    desk.write("base.yaml", BASE);
+    let mut editor = Editor::start(desk);
+    let team = "extends: base.yaml\nslos: { ttft: \"P95 TTFT{stage=c4} < 1s\" }\n";
+    assert_eq!(editor.open("team.yaml", team), json!([]));
+    editor.open("base.yaml", BASE);
+    editor.change("base.yaml", &BASE.replace("[4, 8]", "[16, 32]"));
+    let uri = editor.uri("team.yaml");
+    let told = editor.told(&uri);
+    assert_eq!(told[0]["code"], "S043", "{told}");
+    editor.end();
+}
+
 #[test]
 fn a_file_that_is_no_scenario_is_left_alone() {
     let mut editor = Editor::start(Desk::new());
@@ -389,6 +405,14 @@ fn a_file_that_is_laid_out_says_the_same_and_stays_as_it_is() {
         };
         assert_eq!(comments(&text), comments(&laid_out), "{}", path.display());
     }
+}
+
+#[test]
+fn the_scenarios_of_the_project_are_laid_out() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let folder = folder.to_str().unwrap();
+    let ended = Desk::new().tool(&["fmt", "--check", folder]);
+    assert_eq!(ended.with_code(0).out, "");
 }
 
 #[test]
