@@ -134,7 +134,10 @@ pub struct QuantityError {
 }
 
 impl QuantityError {
-    fn new(message: impl Into<String>, help: impl Into<Option<String>>) -> QuantityError {
+    pub(crate) fn new(
+        message: impl Into<String>,
+        help: impl Into<Option<String>>,
+    ) -> QuantityError {
         QuantityError {
             message: message.into(),
             help: help.into(),

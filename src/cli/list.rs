@@ -8,6 +8,7 @@ use super::args::FileOptions;
 use super::console::Console;
 use super::exit::Exit;
 use super::file;
+use crate::plan::describe::cell_totals;
 use crate::plan::{Plan, Planned};
 use crate::units::format_duration;
 
@@ -81,11 +82,12 @@ fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 fn duration(plan: &Plan) -> String {
     let mut about = false;
     let mut seconds = 0.0;
-    for stage in plan
-        .order
-        .iter()
-        .flat_map(|run| &plan.cells[run.cell].stages)
-    {
+    let cells = || plan.order.iter().map(|run| &plan.cells[run.cell]);
+    for cell in cells().filter(|cell| cell.search.is_some()) {
+        (seconds, about) = (seconds + cell_totals(cell).seconds, true);
+    }
+    let all = cells().filter(|cell| cell.search.is_none());
+    for stage in all.flat_map(|cell| &cell.stages) {
         match stage.expected {
             Planned::Exact(exact) => seconds += exact,
             Planned::Estimate(estimate) => (seconds, about) = (seconds + estimate, true),

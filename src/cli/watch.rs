@@ -238,6 +238,10 @@ impl Watcher for Watch<'_> {
         verdict::abort(&self.frame.plan, progress, records)
     }
 
+    fn search(&mut self, so_far: &CellResult) -> Option<usize> {
+        verdict::search(&self.frame.plan, so_far)
+    }
+
     fn cell_ended(&mut self, result: &CellResult) {
         self.requests.flush();
         if let CellResult::NotRun(run, why) = result {

@@ -409,6 +409,9 @@ pub struct Series {
     pub samples: Vec<(Moment, f64)>,
 }
 
+/// The kind of the event that a rule of level `abort` stopped one level of a search, which then went on.
+pub const LEVEL_STOPPED: &str = "level_stopped";
+
 /// Something that happened beside the requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NotableEvent {

@@ -97,6 +97,7 @@ pub const CODES: &[(&str, &str)] = &[
         "S078",
         "a benchmark of an engine's own whose results cannot be read",
     ),
+    ("S079", "a search for a capacity that nothing bounds"),
     ("S085", "a plot that is not drawn"),
     ("L003", "a percentile with too few samples to be sure of it"),
     ("L033", "an override that applies nowhere"),
@@ -113,6 +114,7 @@ pub const CODES: &[(&str, &str)] = &[
         "L041",
         "an expectation that this version does not judge yet",
     ),
+    ("L042", "an SLO that has no say in a search"),
     (
         "L150",
         "a tokenizer that is not at hand: lengths are estimated",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     Api, Cell, Extent, History, OnFull, Plan, Planned, Process, RampDown, RampShape, RateForm,
-    RatePiece, Schedule, Segment, SloInstance, Stage, UserExtent, UserPiece, samples,
+    RatePiece, Schedule, Search, Segment, SloInstance, Stage, UserExtent, UserPiece, samples,
 };
 use crate::units::{Moment, Rate, format_duration, trim_float};
 use crate::workload::Facts;
@@ -60,16 +60,22 @@ pub fn cell_totals(cell: &Cell) -> Totals {
         totals.open_seconds |= stage.expected == Planned::Unknown;
         totals.estimated |= matches!(stage.requests, Planned::Estimate(_));
     }
-    if let Some(dialogue) = &cell.dialogue {
-        totals.requests *= dialogue.turns;
-        totals.estimated = true;
-    }
-    totals.output_tokens = totals.requests * f64::from(cell.request.max_tokens);
     totals.seconds += cell
         .segments
         .iter()
         .map(|segment| segment.cooldown.as_secs_f64())
         .sum::<f64>();
+    if let Some(search) = &cell.search {
+        let share = search.most_tries(cell) as f64 / search.stages.len() as f64;
+        totals.requests *= share;
+        totals.seconds *= share;
+        totals.estimated = true;
+    }
+    if let Some(dialogue) = &cell.dialogue {
+        totals.requests *= dialogue.turns;
+        totals.estimated = true;
+    }
+    totals.output_tokens = totals.requests * f64::from(cell.request.max_tokens);
     totals
 }
 
@@ -206,10 +212,46 @@ fn describe_loads(plan: &Plan, text: &mut String) {
         }
         told.push(cell);
         let _ = writeln!(text, "\nload {} · {}", cell.load, load_sentence(cell));
-        for segment in &cell.segments {
-            describe_segment(cell, segment, text);
+        match &cell.search {
+            None => {
+                for segment in &cell.segments {
+                    describe_segment(cell, segment, text);
+                }
+            }
+            Some(search) => describe_search(cell, search, text),
         }
     }
+}
+
+/// What a search tries, and how its first level is held; the others are held like it.
+fn describe_search(cell: &Cell, search: &Search, text: &mut String) {
+    let _ = writeln!(text, "  search       {}", search_sentence(cell, search));
+    if let Some(first) = cell.segments.first() {
+        describe_segment(cell, first, text);
+    }
+    if cell.segments.len() > 1 {
+        let last = cell.stages.iter().rfind(|stage| stage.measured);
+        let last = last.map_or("", |stage| stage.name.as_str());
+        let _ = writeln!(text, "  … {last:<10} each level likewise");
+    }
+}
+
+/// What a search does, in a sentence.
+pub(super) fn search_sentence(cell: &Cell, search: &Search) -> String {
+    let levels = search.stages.len();
+    let tries = search.most_tries(cell);
+    let most = match tries < levels {
+        true => format!("at most {tries} of {}", count(levels as u64, "level")),
+        false => count(levels as u64, "level"),
+    };
+    let step = trim_float((search.resolution * 1000.0).round() / 10.0);
+    let limit = search.stop_after.map_or_else(String::new, |limit| {
+        format!(", in at most {}", format_duration(limit))
+    });
+    format!(
+        "{}, no more than {step} % apart: {most}{limit}",
+        search.range
+    )
 }
 
 /// What a stage sends, in a sentence.
@@ -418,9 +460,17 @@ fn describe_slos(plan: &Plan, text: &mut String) {
             count(slo.instances.len() as u64, "verdict")
         );
         let mut told: Vec<String> = Vec::new();
+        let of_levels = |instance: &&SloInstance| {
+            let mut cells = instance.scope.cells.iter();
+            cells.any(|cell| plan.cells[*cell].search.is_some())
+        };
+        if slo.instances.iter().any(|instance| of_levels(&instance)) {
+            let _ = writeln!(text, "    at each level that a search tries");
+        }
         for line in slo
             .instances
             .iter()
+            .filter(|instance| !of_levels(instance))
             .filter_map(|instance| samples_line(plan, instance))
         {
             if !told.contains(&line) {

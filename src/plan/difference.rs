@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::describe::{made_lengths, planned_requests, short_digest, stage_sentence, totals};
+use super::describe::{
+    made_lengths, planned_requests, search_sentence, short_digest, stage_sentence, totals,
+};
 use super::{Backend, Cell, HeaderValue, Plan, Slo, SloInstance};
 use crate::units::{format_duration, trim_float};
 
@@ -148,7 +150,16 @@ fn of_cell(cell: &Cell) -> Facts {
         "prompts",
         prompts + &made_lengths(cell.workload.facts()),
     ));
-    for segment in &cell.segments {
+    if let Some(search) = &cell.search {
+        facts.push(fact("search", search_sentence(cell, search)));
+    }
+    // The levels of a search differ in their number alone.
+    let shown = if cell.search.is_some() {
+        1
+    } else {
+        cell.segments.len()
+    };
+    for segment in &cell.segments[..shown] {
         for index in segment.stages.clone() {
             let stage = &cell.stages[index];
             let measured = if stage.measured { "" } else { ", not measured" };

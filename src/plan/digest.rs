@@ -28,6 +28,10 @@ pub(super) fn cell(cell: &Cell, seed: u64) -> String {
         sent["think"] = distribution(&dialogue.think);
     }
     // Only where there are any: the digests of others stay as they were.
+    if let Some(search) = &cell.search {
+        let limit = search.stop_after.map(|limit| limit.as_secs_f64());
+        sent["search"] = json!({ "stop_after": limit });
+    }
     if !cell.model.lora.is_empty() {
         sent["lora"] = json!(cell.model.lora);
     }

@@ -86,6 +86,7 @@ pub(crate) fn cell(
         request: request(),
         stages,
         segments,
+        search: None,
         drain: second,
         cooldown: second,
         goodput: Vec::new(),

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::search::{Search, ladder, three_digits};
 use super::{
     ArrivalCurve, Distribution, Extent, OnFull, Planned, Process, RampDown, RampShape, RateForm,
     RatePiece, Schedule, Segment, Stage, UserCurve, UserExtent, UserPiece,
@@ -11,7 +12,8 @@ use super::{
 use crate::diagnostic::{Diagnostic, Span, Spanned};
 use crate::spec::{
     self, BatchSize, BatchSpec, DistributionSpec, DriveSpec, LevelsSpec, LoadForm, LoadSpec,
-    ProcessSpec, Shape, StageSpec, Tail, TargetSpec, TraceLoadSpec, WarmupSpec,
+    ProcessSpec, RangeSpec, SearchSpec, Shape, StageSpec, Tail, TargetSpec, TraceLoadSpec,
+    WarmupSpec,
 };
 use crate::units::{Rate, trim_float};
 use crate::workload::Replay;
@@ -40,6 +42,7 @@ pub(super) struct LoadContext {
 pub(super) struct Expanded {
     pub(super) stages: Vec<Stage>,
     pub(super) segments: Vec<Segment>,
+    pub(super) search: Option<Search>,
 }
 
 /// A level without a size of its own runs at least this long,
@@ -55,6 +58,8 @@ const WARMUP_PATIENCE: u32 = 12;
 /// A smoke run shortens every stage to this time, or to this many requests for each user.
 const SMOKE: Duration = Duration::from_secs(2);
 const SMOKE_REQUESTS_PER_USER: u64 = 3;
+/// How far apart the levels of a search are where nobody chose otherwise.
+const RESOLUTION: f64 = 0.05;
 /// The most users that warm up a batch load: an engine is warm long before a thousand.
 const BATCH_WARMUP_USERS: u64 = 32;
 /// The users that warm up before a trace is played.
@@ -80,13 +85,16 @@ pub(super) fn expand(
         LoadForm::Levels(levels) => expansion.levels(levels),
         LoadForm::Batch(batch) => expansion.batch(batch),
         LoadForm::Trace(trace) => expansion.trace(trace),
+        LoadForm::Search(search) => expansion.search(search),
     }
     let mut out = expansion.out;
     number_warmups(&mut out.stages);
-    let _ = out
-        .segments
-        .last_mut()
-        .map(|last| last.cooldown = Duration::ZERO);
+    // Which level of a search is the last is not known.
+    if out.search.is_none()
+        && let Some(last) = out.segments.last_mut()
+    {
+        last.cooldown = Duration::ZERO;
+    }
     out
 }
 
@@ -938,6 +946,61 @@ impl Expansion<'_> {
         });
         pieces.push(RatePiece { stage, form });
         self.open_segment(first..stage + 1, pieces, self.level_cooldown(levels));
+    }
+
+    // ---- search ----
+
+    /// Every level that may be tried, as levels are.
+    fn search(&mut self, search: &SearchSpec) {
+        let resolution = search
+            .resolution
+            .as_ref()
+            .map_or(RESOLUTION, |share| share.value.fraction());
+        let levels = LevelsSpec {
+            users: None,
+            rate: None,
+            requests_per_user: search.requests_per_user.clone(),
+            requests: search.requests.clone(),
+            duration: search.duration.clone(),
+            warmup: search.warmup.clone(),
+            cooldown: search.cooldown.clone(),
+            tail: None,
+            allow_short: None,
+        };
+        let mistakes = self.found.len();
+        let (range, span) = if let Some(rate) = &search.rate {
+            self.check_drive(true);
+            let RangeSpec { from, to } = rate.value;
+            for level in ladder(from.per_second(), to.per_second(), resolution, three_digits) {
+                let level = Rate::new(level).unwrap_or(from);
+                self.rate_level(&levels, &Spanned::new(level, rate.span));
+                if self.found.len() > mistakes {
+                    break;
+                }
+            }
+            (format!("rate {from}..{to}"), rate.span)
+        } else if let Some(users) = &search.users {
+            self.check_drive(false);
+            let RangeSpec { from, to } = users.value;
+            for level in ladder(f64::from(from), f64::from(to), resolution, f64::round) {
+                self.user_level(&levels, &Spanned::new(level as u32, users.span));
+                // What is wrong with one level is wrong with the others.
+                if self.found.len() > mistakes {
+                    break;
+                }
+            }
+            (format!("users {from}..{to}"), users.span)
+        } else {
+            return;
+        };
+        let measured = |stage: &usize| self.out.stages[*stage].measured;
+        self.out.search = Some(Search {
+            range,
+            stages: (0..self.out.stages.len()).filter(measured).collect(),
+            resolution,
+            stop_after: search.stop_after.as_ref().map(|limit| limit.value),
+            span,
+        });
     }
 
     // ---- trace ----

@@ -15,6 +15,7 @@ mod prompts;
 mod conversations;
 mod requests;
 mod loads;
+pub mod search;
 pub mod external;
 pub mod fairness;
 pub mod slos;
@@ -42,6 +43,7 @@ pub use launch::{Launch, Lifetime, Offline, Port, ReadyRule, StopSignal};
 pub use outputs::plot_names;
 pub use presets::SimulatedArgs;
 pub use resolve::{PlanOptions, distinct, mistakes, plan};
+pub use search::{Search, Step, Tried};
 pub use users::{UserChange, UserChanges, UserCurve, UserExtent, UserPiece};
 
 use std::path::PathBuf;
@@ -187,6 +189,8 @@ pub struct Cell {
     pub stages: Vec<Stage>,
     /// What runs without a drain between: one for ordinary loads, one per level for `levels`.
     pub segments: Vec<Segment>,
+    /// What is searched for: of its segments, each a level, the run chooses one after another. `None`: all run, in their order.
+    pub search: Option<Search>,
     /// How long streams are read on after the last send of a segment.
     pub drain: Duration,
     /// How long nothing happens after the cell.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::loads::{Expanded, LoadContext, expand};
 use super::matrix::{Combination, combinations, order, select};
 use super::prompts::LoadedSet;
+use super::search;
 use super::{
     Api, Backend, BackendKind, BaselinePlan, Cell, Fairness, Fingerprint, GoodputBound, Gpus,
     Guard, Guards, HeaderValue, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule,
@@ -222,6 +223,7 @@ impl<'a> Resolver<'a> {
         self.check_bounds(&plan, found);
         if !self.options.smoke {
             check_samples(&plan, found);
+            search::check(&plan, found);
         }
         Some(plan)
     }
@@ -756,7 +758,10 @@ impl<'a> Resolver<'a> {
         let set = fitted.as_ref().unwrap_or(set);
         let replay = match &load.form.value {
             LoadForm::Trace(trace) => Some(self.replay(trace, set, &backend, model, found)?),
-            LoadForm::Stages(_) | LoadForm::Levels(_) | LoadForm::Batch(_) => None,
+            LoadForm::Stages(_)
+            | LoadForm::Levels(_)
+            | LoadForm::Batch(_)
+            | LoadForm::Search(_) => None,
         };
         let workload = replay.as_ref().map_or(Arc::clone(&set.workload), |replay| {
             Arc::new(replay.workload.clone())
@@ -792,7 +797,11 @@ impl<'a> Resolver<'a> {
             }
             _ => context,
         };
-        let Expanded { stages, segments } = expand(load, &context, found);
+        let Expanded {
+            stages,
+            segments,
+            search,
+        } = expand(load, &context, found);
         let run = spec.run.as_ref();
         let drain = run
             .and_then(|run| run.drain.as_ref())
@@ -812,6 +821,7 @@ impl<'a> Resolver<'a> {
             request,
             stages,
             segments,
+            search,
             drain,
             cooldown: context.cooldown,
             goodput: self.goodput(set),
@@ -1000,6 +1010,18 @@ impl<'a> Resolver<'a> {
             cell.stages.iter().find(|stage| stage.prompts_reused),
         ) {
             let planned = per_repeat * repeats;
+            if cell.search.is_some() {
+                let message = format!(
+                    "`{}` has {prompts} prompts, and all levels of the search would ask for about {planned}: some may repeat",
+                    cell.prompts
+                );
+                found.push(
+                    Diagnostic::warning("L039", message)
+                        .at(stage.span, "")
+                        .help("a prefix cache makes repeated prompts faster; take a larger set, or fewer requests"),
+                );
+                return;
+            }
             found.push(
                 Diagnostic::warning("L039", format!("`{}` has {prompts} prompts and about {planned} are asked: they repeat", cell.prompts))
                     .at(stage.span, "from here on")
@@ -1043,6 +1065,10 @@ fn check_samples(plan: &Plan, found: &mut Vec<Diagnostic>) {
         let Some(need) = samples::needed(&instance.text) else {
             continue;
         };
+        // Of a search, only the lowest level is sure to be tried.
+        if search::is_above_the_lowest(plan, instance) {
+            continue;
+        }
         let planned = describe::planned_samples(plan, instance);
         let Some(planned) = planned.filter(|planned| *planned < need.samples as f64) else {
             continue;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::environment;
 use super::model::{
     Broken, Category, Cell, CellRun, CellStatus, Client, Counts, Environment, Event, Failures, Lag,
-    Metric, Place, Reason, Report, ResolvedLine, SCHEMA, Scenario, SourceFile, Stage, StageNumbers,
-    StageRepeat, StateCounts, Status, Value, Verdict, VerdictRepeat, VerdictStatus,
+    Metric, Place, Reason, Report, ResolvedLine, SCHEMA, Scenario, SearchResult, SearchTry,
+    SourceFile, Stage, StageNumbers, StageRepeat, StateCounts, Status, Value, Verdict,
+    VerdictRepeat, VerdictStatus,
 };
 use super::ranking;
 use super::rerun::Ids;
@@ -19,6 +20,7 @@ use crate::observation::{
     StampSource,
 };
 use crate::plan::{self, Count, Level, Plan, StartClock};
+use crate::verdict::search::Held;
 use crate::verdict::{self, MetricStats, RepeatVerdict, StageMeasurements, State};
 
 /// Everything that a report is built from.
@@ -181,7 +183,10 @@ fn cell_of(inputs: &Inputs, index: usize) -> Cell {
         .iter()
         .zip(0..)
         .filter(|(run, _)| run.run().cell == index)
-        .map(|(run, order)| cell_run_of(run, order))
+        .map(|(run, order)| CellRun {
+            search: search_of(inputs, run),
+            ..cell_run_of(run, order)
+        })
         .collect();
     let stages = planned
         .stages
@@ -223,6 +228,7 @@ fn cell_run_of(run: &CellResult, order: u32) -> CellRun {
                 wall_anchor: Some(seen.wall_anchor),
                 events: seen.events.iter().map(event_of).collect(),
                 client: Some(client_of(seen)),
+                search: None,
             }
         }
         CellResult::NotRun(run, why) => {
@@ -241,9 +247,44 @@ fn cell_run_of(run: &CellResult, order: u32) -> CellRun {
                 wall_anchor: None,
                 events: Vec::new(),
                 client: None,
+                search: None,
             }
         }
     }
+}
+
+fn search_of(inputs: &Inputs, run: &CellResult) -> Option<SearchResult> {
+    let cell = inputs.plan.cells.get(run.run().cell)?;
+    let search = cell.search.as_ref()?;
+    let found = verdict::search::found(inputs.plan, inputs.runs, run.run())?;
+    let end = match found.step {
+        plan::Step::Found => "found",
+        plan::Step::Ceiling => "ceiling",
+        plan::Step::Floor => "floor",
+        plan::Step::OutOfTime => "out_of_time",
+        plan::Step::Try(_) => "unfinished",
+    };
+    let tries = found.tries.iter().map(|tried| {
+        let (held, why) = match &tried.held {
+            Held::Yes => (Some(true), Vec::new()),
+            Held::No(why) => (Some(false), why.clone()),
+            Held::Untold(why) => (None, vec![why.clone()]),
+        };
+        SearchTry {
+            stage: cell.stages[tried.stage].name.clone(),
+            level: tried.level,
+            held,
+            why,
+        }
+    });
+    Some(SearchResult {
+        range: search.range.clone(),
+        unit: found.unit.to_owned(),
+        capacity: found.capacity,
+        broke: found.broke,
+        end: end.to_owned(),
+        tries: tries.collect(),
+    })
 }
 
 fn event_of(event: &crate::observation::NotableEvent) -> Event {

@@ -170,7 +170,7 @@ pub fn charts<'a>(
     for (at, cell) in report.cells.iter().enumerate() {
         let runs: Vec<&Observations> = seen.clone().into_iter().filter(|r| r.cell == at).collect();
         for (number, stage) in cell.stages.iter().enumerate() {
-            if stage.measured && !runs.is_empty() {
+            if stage.measured && cell.was_asked(stage) && !runs.is_empty() {
                 stages.push(stage_charts(&cell.id, stage, number, &runs));
             }
         }

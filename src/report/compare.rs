@@ -191,7 +191,8 @@ fn rows_of(side: usize, base: &Report, other: &Report) -> Vec<Unjudged> {
     let mut rows = Vec::new();
     for cell in &base.cells {
         let partner = partner(cell, base, other);
-        for stage in cell.stages.iter().filter(|stage| stage.measured) {
+        let asked = |stage: &&Stage| stage.measured && cell.was_asked(stage);
+        for stage in cell.stages.iter().filter(asked) {
             let whole = |reason: String| Unjudged {
                 row: Row {
                     side,

@@ -110,7 +110,7 @@ pub fn summary(report: &Report, _view: &View) -> String {
     let mut rows = vec![SUMMARY.map(str::to_owned)];
     for cell in &report.cells {
         let interface = wording::interface_of(report, &cell.backend);
-        for stage in &cell.stages {
+        for stage in cell.stages.iter().filter(|stage| cell.was_asked(stage)) {
             if stage.repeats.is_empty() {
                 let repeat = cell.runs.first().map_or(0, |run| run.repeat);
                 if let Some(numbers) = &stage.numbers {

@@ -13,6 +13,7 @@ pub fn render(report: &Report, _view: &View) -> String {
         failures(report),
         unfair(report),
     ];
+    parts.extend(searches(report));
     parts.extend(verdicts(report));
     parts.push(external(report));
     parts.push(footer(report));
@@ -99,6 +100,25 @@ fn external(report: &Report) -> String {
     let lines = series.iter().map(|line| format!("- {}", cell(line)));
     let lines: Vec<String> = lines.collect();
     format!("{}\n\n{}", wording::EXTERNAL, lines.join("\n"))
+}
+
+/// What searches have tried.
+fn searches(report: &Report) -> Vec<String> {
+    let of = |search: wording::Searched| {
+        let tried = search.tries.iter();
+        let lines: Vec<String> = tried
+            .map(|(mark, level, why)| {
+                format!("| {mark} | {} | {} |", cell(level.trim()), cell(why))
+            })
+            .collect();
+        let head = "| | level | what broke |\n|---|---:|---|";
+        format!(
+            "**{}**\n\n{head}\n{}",
+            cell(&search.heading),
+            lines.join("\n")
+        )
+    };
+    wording::searches(report).into_iter().map(of).collect()
 }
 
 /// What was not alike between backends that stand side by side.

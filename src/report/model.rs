@@ -269,6 +269,13 @@ pub struct Cell {
     pub stages: Vec<Stage>,
 }
 
+impl Cell {
+    /// Whether a stage was asked for at all: not, if it is a level that a search had no need to try.
+    pub fn was_asked(&self, stage: &Stage) -> bool {
+        stage.numbers.is_some() || self.runs.iter().all(|run| run.search.is_none())
+    }
+}
+
 /// A request as it was sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sent {
@@ -295,6 +302,40 @@ pub struct CellRun {
     pub events: Vec<Event>,
     /// What the runner knows about its own exactness.
     pub client: Option<Client>,
+    /// What its search for the capacity has found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchResult>,
+}
+
+/// What a search for the capacity has found in one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SearchResult {
+    /// The range as written: `rate 1/s..200/s`.
+    pub range: String,
+    /// The unit of levels: `req/s` or `users`.
+    pub unit: String,
+    /// The greatest level at which every SLO held; `null`: none did.
+    pub capacity: Option<f64>,
+    /// The least level that did not hold.
+    pub broke: Option<f64>,
+    /// Why no further level was tried: `found`, `ceiling` (the greatest level holds, too), `floor` (not even the lowest does),
+    /// `out_of_time`, or `unfinished`.
+    pub end: String,
+    /// The levels that were tried, in this order.
+    pub tries: Vec<SearchTry>,
+}
+
+/// One level that a search has tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SearchTry {
+    /// Its stage.
+    pub stage: String,
+    /// The level, in the unit of the search.
+    pub level: f64,
+    /// Whether every SLO held; `null`: nobody can tell.
+    pub held: Option<bool>,
+    /// What did not hold, or why nobody can tell.
+    pub why: Vec<String>,
 }
 
 /// How a run of a cell ended.

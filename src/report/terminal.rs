@@ -21,6 +21,7 @@ pub fn render(report: &Report, view: &View) -> String {
             failures(report, view),
             notes(report, view),
             external(report, view),
+            searches(report, view),
             slos(report, view),
             ranking(report, view),
             status(report, view),
@@ -324,6 +325,23 @@ fn external(report: &Report, view: &View) -> String {
         lines.insert(0, wording::EXTERNAL.to_owned());
     }
     wrapped_lines(&lines, view.width, "  ")
+}
+
+/// What searches have tried, a line for each level.
+fn searches(report: &Report, view: &View) -> String {
+    let of = |search: wording::Searched| {
+        let mut lines = vec![wrapped_lines(&[search.heading], view.width, "  ")];
+        lines.extend(search.tries.into_iter().map(|(mark, level, why)| {
+            let line = format!("{mark} {level}  {why}").trim_end().to_owned();
+            format!(
+                "  {}",
+                wrapped_lines(&[line], view.width.saturating_sub(2), "      ")
+            )
+        }));
+        lines.join("\n")
+    };
+    let searches: Vec<String> = wording::searches(report).into_iter().map(of).collect();
+    searches.join("\n\n")
 }
 
 // ---- SLOs ------------------------------------------------------------------------------------------------------------

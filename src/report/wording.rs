@@ -1,6 +1,8 @@
 //! Phrases that several renderers share.
 
-use super::model::{Cell, External, Metric, Report, StageNumbers, Status, Verdict, VerdictStatus};
+use super::model::{
+    Cell, External, Metric, Report, SearchTry, StageNumbers, Status, Verdict, VerdictStatus,
+};
 use crate::units::trim_float;
 
 /// `✓`, `✗`, `?` or `–`.
@@ -471,6 +473,70 @@ fn guard(report: &Report, id: &str) -> String {
             all.len()
         ),
     }
+}
+
+/// What one search has found, in words.
+pub(super) struct Searched {
+    /// What was searched for, where, and what came of it.
+    pub(super) heading: String,
+    /// Of each level that was tried, lowest first: a mark, the level, and what did not hold.
+    pub(super) tries: Vec<(&'static str, String, String)>,
+}
+
+/// What searches have found in the first repeat of each cell; verdicts tell of the others.
+pub(super) fn searches(report: &Report) -> Vec<Searched> {
+    let cells = report.cells.iter().zip(short_ids(report));
+    let runs = cells.flat_map(|(cell, id)| {
+        let searched = cell
+            .runs
+            .iter()
+            .filter_map(|run| Some((run, run.search.as_ref()?)));
+        searched.map(move |(run, search)| (cell, id.clone(), run, search))
+    });
+    runs.map(|(cell, id, run, search)| {
+        let unit = &search.unit;
+        let answer = search
+            .capacity
+            .map(|capacity| format!("{} {unit}", trim_float(capacity)));
+        let told = search.tries.iter().all(|tried| tried.held.is_some());
+        let answer = match (search.end.as_str(), answer) {
+            ("ceiling", Some(answer)) => format!("at least {answer}: the range ends there"),
+            ("found", Some(answer)) => answer,
+            ("out_of_time", Some(answer)) => format!("at least {answer}: the time was used up"),
+            ("floor", _) if told => "none: not even the lowest level holds".to_owned(),
+            (_, Some(answer)) => format!("{answer} so far"),
+            (_, None) => "not told".to_owned(),
+        };
+        let repeat = match run.repeat {
+            0 => String::new(),
+            repeat => format!(" repeat {}", repeat + 1),
+        };
+        let mut tries: Vec<&SearchTry> = search.tries.iter().collect();
+        tries.sort_by(|a, b| a.level.total_cmp(&b.level));
+        let width = tries
+            .iter()
+            .map(|tried| trim_float(tried.level).len())
+            .max()
+            .unwrap_or(0);
+        Searched {
+            heading: format!(
+                "capacity of {id}, load {}, {}{repeat}: {answer}",
+                cell.load, search.range
+            ),
+            tries: (tries.iter())
+                .map(|tried| {
+                    let mark = match tried.held {
+                        Some(true) => "✓",
+                        Some(false) => "✗",
+                        None => "?",
+                    };
+                    let level = format!("{:>width$} {unit}", trim_float(tried.level));
+                    (mark, level, tried.why.join(", "))
+                })
+                .collect(),
+        }
+    })
+    .collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use crate::load::{
     Capacity, LoadError, SegmentRequest, SegmentResult, StopSignal, Tally, append, execute,
 };
 use crate::observation::{
-    ClientFacts, Ending, NotableEvent, Observations, RequestRecord, SentRequest,
+    CellResult, ClientFacts, Ending, LEVEL_STOPPED, NotableEvent, Observations, RequestRecord,
+    SentRequest, StageTimes,
 };
 use crate::plan::demand::demand;
 use crate::plan::{Cell, CellRun, Plan, Segment};
@@ -90,9 +91,10 @@ pub(super) fn run(
     };
     let mut facts = LaneFacts::default();
     let mut cpu = vec![(0.0, 0.0); workers as usize];
-    for segment in 0..cell.segments.len() {
-        if segment > 0 {
-            world.interrupt.wait(cell.segments[segment - 1].cooldown);
+    let mut before: Option<usize> = None;
+    while let Some(segment) = next_segment(cell, before, &mut seen, &attendant, world) {
+        if let Some(before) = before.replace(segment) {
+            world.interrupt.wait(cell.segments[before].cooldown);
             if restarts_by_level(cell)
                 && attendant.ending == Ending::Complete
                 && world.interrupt.count() == 0
@@ -141,6 +143,9 @@ pub(super) fn run(
         seen.events
             .extend(unfinished_conversations(unfinished, clock.now()));
         append(&mut seen.records, records);
+        if cell.search.is_some() {
+            attendant.give_up_level(&mut seen.events, stages.last());
+        }
         seen.stages.extend(stages);
         seen.unsent.extend(unsent);
     }
@@ -163,6 +168,31 @@ pub(super) fn run(
     seen.events.extend(prompts_reused(cell));
     seen.client = client(facts, &cpu);
     Ok(seen)
+}
+
+/// The segment that runs after `before`: the one that follows, or the level that a search tries next.
+fn next_segment(
+    cell: &Cell,
+    before: Option<usize>,
+    seen: &mut Observations,
+    attendant: &Attendant<'_>,
+    world: &mut World<'_>,
+) -> Option<usize> {
+    let Some(search) = &cell.search else {
+        let next = before.map_or(0, |before| before + 1);
+        return (next < cell.segments.len()).then_some(next);
+    };
+    if attendant.ending != Ending::Complete {
+        return None;
+    }
+    seen.telemetry = attendant.sampler.so_far();
+    let shared = Arc::new(std::mem::take(seen));
+    let so_far = CellResult::Measured(shared);
+    let stage = world.watcher.search(&so_far);
+    if let CellResult::Measured(shared) = so_far {
+        *seen = Arc::unwrap_or_clone(shared);
+    }
+    search.position(stage?)
 }
 
 /// The first measured request, in the words of the engine's language.
@@ -408,6 +438,18 @@ impl Attendant<'_> {
             load.join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+
+    /// A rule that stops a level of a search says that it does not hold; the search goes on.
+    fn give_up_level(&mut self, events: &mut Vec<NotableEvent>, level: Option<&StageTimes>) {
+        if let Ending::Aborted(slo) = &self.ending {
+            events.push(NotableEvent {
+                at: level.map_or(self.clock.now(), |level| level.ended),
+                kind: LEVEL_STOPPED,
+                text: format!("{slo} stopped it"),
+            });
+            self.ending = Ending::Complete;
+        }
     }
 
     fn heed_interrupt(&mut self, world: &World<'_>, stop: &StopSignal, now: Moment) {

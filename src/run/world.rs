@@ -61,6 +61,11 @@ pub trait Watcher {
         snapshot: &Snapshot,
     ) -> Option<String>;
 
+    /// Of a cell with a search, before each of its levels: the stage that comes next, after what was seen so far; `None` ends it.
+    fn search(&mut self, _so_far: &CellResult) -> Option<usize> {
+        None
+    }
+
     /// A cell run is over.
     fn cell_ended(&mut self, result: &CellResult);
 

@@ -36,7 +36,6 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     ("S017", "an id that is the name of a metric"),
     ("S018", "keys that exclude each other"),
-    ("S019", "something that this version cannot do yet"),
     ("S020", "a secret that stands in the file"),
     ("S021", "the file requires another version of the tool"),
     ("S022", "a version of the format that is not known"),

@@ -460,21 +460,11 @@ pub(super) fn choice(words: &[&str]) -> String {
 pub(super) fn decode_word(
     node: &Node,
     words: &[&str],
-    later: &[&str],
     problems: &mut Problems,
 ) -> Option<usize> {
     let text = problems.text(&choice(words), node)?;
     if let Some(index) = words.iter().position(|word| *word == text) {
         return Some(index);
-    }
-    if later.contains(&text) {
-        problems.error(
-            "S019",
-            format!("`{text}` is not supported yet"),
-            node.span,
-            format!("this version knows {}", choice(words)),
-        );
-        return None;
     }
     let near = did_you_mean(text, words.iter().copied());
     problems.error(

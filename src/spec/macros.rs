@@ -103,7 +103,7 @@ macro_rules! key_name {
     };
 }
 
-/// A closed list of words. `? "word"` is a word that a later version will know.
+/// A closed list of words.
 macro_rules! words {
     (
         $(#[doc = $doc:literal])*
@@ -112,7 +112,6 @@ macro_rules! words {
                 $(#[doc = $variant_doc:literal])*
                 $variant:ident = $word:literal,
             )*
-            $(? $later:literal,)*
         }
     ) => {
         $(#[doc = $doc])*
@@ -142,7 +141,7 @@ macro_rules! words {
                 problems: &mut $crate::spec::decode::Problems,
             ) -> Option<Self> {
                 let words = &[$($word),*];
-                $crate::spec::decode::decode_word(node, words, &[$($later),*], problems)
+                $crate::spec::decode::decode_word(node, words, problems)
                     .map(|index| $name::ALL[index])
             }
 

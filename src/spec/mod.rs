@@ -19,6 +19,7 @@ mod types;
 mod values;
 mod unions;
 mod sets;
+mod search;
 mod rules;
 // How a type reads itself, describes itself, and is written down once for both.
 mod decode;
@@ -46,6 +47,7 @@ pub use provenance::Provenance;
 pub use published::{SchemaDraft, published_schema};
 pub use same::say_the_same;
 pub use schema::schema;
+pub use search::{RangeSpec, SearchSpec};
 pub use show::View;
 pub use types::*;
 pub use values::*;

@@ -13,7 +13,7 @@ use crate::diagnostic::{Span, Spanned};
 use crate::secret::is_secret;
 
 /// The keys that say how far a stage or level goes.
-const EXTENTS: &[&str] = &["for", "requests", "requests_per_user"];
+pub(super) const EXTENTS: &[&str] = &["for", "requests", "requests_per_user"];
 
 /// Headers whose value is always a secret.
 const SECRET_HEADERS: &[&str] = &[

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::late::Asked;
 use super::macros::{record, words};
 use super::rules;
+use super::search::SearchSpec;
 use super::values::{
     Entries, Files, Id, JsonMap, JsonValue, OneOrMany, Profiles, SloKey, Table, Url, VersionNumber,
     VersionRange,
@@ -956,6 +957,8 @@ pub enum LoadForm {
     Batch(BatchSpec),
     /// A trace, played at its times.
     Trace(TraceLoadSpec),
+    /// Levels that the run chooses, until the capacity is known.
+    Search(SearchSpec),
 }
 
 record! {

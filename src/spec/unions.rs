@@ -10,6 +10,7 @@ use super::decode::{
 };
 use super::rules::literal_secret;
 use super::schema::Definitions;
+use super::search::SearchSpec;
 use super::tree::{Content, Map, Node};
 use super::types::{
     ArgsSpec, Assertions, AuthSpec, BatchSize, BatchSpec, CommandSpec, Comparison, Condition,
@@ -240,7 +241,7 @@ impl Decode for GpusSpec {
         let what = "`auto`, `none`, `{ nvml: [0] }` or `{ dcgm: URL }`";
         if !is_map(node) {
             problems.text(what, node)?;
-            let word = decode_word(node, &["auto", "none"], &[], problems)?;
+            let word = decode_word(node, &["auto", "none"], problems)?;
             return Some([GpusSpec::Auto, GpusSpec::Off][word].clone());
         }
         let map = problems.map(what, node)?;
@@ -294,12 +295,15 @@ pub(super) fn only(key: &str, description: &str, schema: Value) -> Value {
 
 // ---- load --------------------------------------------------------------------------------------------------------------------
 
-/// The keys that choose the form of a load; the last one is known and not supported yet.
+/// The keys that choose the form of a load.
 const FORMS: &[&str] = &["stages", "levels", "batch", "trace", "search"];
 
 impl Decode for LoadSpec {
     fn decode(node: &Rc<Node>, problems: &mut Problems) -> Option<Self> {
-        let map = problems.map("a map with `stages`, `levels`, `batch` or `trace`", node)?;
+        let map = problems.map(
+            "a map with `stages`, `levels`, `batch`, `trace` or `search`",
+            node,
+        )?;
         let mut known: Vec<&str> = FORMS.iter().chain(DriveSpec::KEYS).copied().collect();
         if FORMS.iter().all(|form| problems.find(map, form).is_none()) {
             // What is said of the form that is missing says it of its keys, too.
@@ -315,7 +319,7 @@ impl Decode for LoadSpec {
                 "S011",
                 "the load has no form",
                 node.span,
-                "one of `stages`, `levels`, `batch`, `trace` must be given here",
+                "one of `stages`, `levels`, `batch`, `trace`, `search` must be given here",
             );
             let size = ["users", "rate"].into_iter().find_map(|size| map.get(size));
             if let Some((size, value)) = size
@@ -347,15 +351,7 @@ impl Decode for LoadSpec {
                 only_driven_by(map, &own, "trace", why, problems);
                 TraceLoadSpec::decode(value, problems).map(LoadForm::Trace)
             }
-            later => {
-                problems.error(
-                    "S019",
-                    format!("`{later}` is not supported yet"),
-                    key.span,
-                    "",
-                );
-                None
-            }
+            _ => SearchSpec::decode(value, problems).map(LoadForm::Search),
         };
         Some(LoadSpec {
             form: Spanned::new(decoded?, key.span),
@@ -386,9 +382,12 @@ impl Decode for LoadSpec {
             trace.property("on_full", full, false, super::types::OnFull::schema(definitions));
             let guards = super::types::GuardsSpec::schema(definitions);
             trace.property("guards", "Guards that differ for this load.", false, guards);
+            let mut search = ObjectSchema::default();
+            search.property("search", "", true, SearchSpec::schema(definitions));
+            DriveSpec::describe(&mut search, definitions);
             json!({
-                "oneOf": [stages.finish(), levels.finish(), batch.finish(), trace.finish()],
-                "description": "A load: `stages`, `levels`, `batch` or `trace`, and how it is driven.",
+                "oneOf": [stages.finish(), levels.finish(), batch.finish(), trace.finish(), search.finish()],
+                "description": "A load: `stages`, `levels`, `batch`, `trace` or `search`, and how it is driven.",
             })
         })
     }
@@ -440,7 +439,7 @@ impl Decode for ProcessSpec {
             let (key, map) = chosen("`{ gamma: SHAPE }`", &["gamma"], node, problems)?;
             return problems.field(map, node.span, key).map(ProcessSpec::Gamma);
         }
-        let word = decode_word(node, &["uniform", "poisson"], &[], problems)?;
+        let word = decode_word(node, &["uniform", "poisson"], problems)?;
         Some([ProcessSpec::Uniform, ProcessSpec::Poisson][word])
     }
 

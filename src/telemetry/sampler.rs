@@ -151,6 +151,11 @@ impl Sampler {
         news
     }
 
+    /// Everything that was sampled so far.
+    pub fn so_far(&self) -> Vec<Series> {
+        self.news(&mut SamplesTold::default())
+    }
+
     /// Stops at once and gives what was sampled.
     pub fn stop(self) -> Sampled {
         let deadline = Instant::now() + PATIENCE;

@@ -10,11 +10,14 @@ use super::evaluate::{SampleRule, Told, evaluate};
 use super::fairness;
 use super::guards::{GuardTold, guards};
 use super::measure::{Rules, follows_clock, no_data};
+use super::search::Found;
 use super::slice::{Slice, Sorted};
 use super::{RepeatVerdict, State, Status, Verdict};
 use crate::assertion::Assertion;
 use crate::observation::{CellResult, Ending, NotRun, Observations};
-use crate::plan::{Absence, Cell, Level, Plan, RepeatsMust, Scope, Slo, SloInstance};
+use crate::plan::{
+    Absence, Cell, CellRun, Level, Plan, RepeatsMust, Scope, Search, Slo, SloInstance,
+};
 use crate::units::{Moment, format_duration, trim_float};
 
 /// What one guard said in each repeat.
@@ -24,7 +27,7 @@ type Repeats<'a> = Vec<(u32, &'a GuardTold)>;
 #[derive(Clone, Debug, Default)]
 pub struct Judged {
     /// By cell, repeat and stage.
-    guards: BTreeMap<(usize, u32, usize), Vec<GuardTold>>,
+    pub(super) guards: BTreeMap<(usize, u32, usize), Vec<GuardTold>>,
     /// By the numbers of the SLO and of its instance, and by repeat.
     told: BTreeMap<(usize, usize, u32), Told>,
     /// The earlier report that assertions with `baseline` are about.
@@ -41,14 +44,19 @@ impl Judged {
     }
 }
 
+/// What searches have found, by cell and repeat.
+type Searches = BTreeMap<(usize, u32), Found>;
+
 /// The runs of a plan.
-struct Runs<'a> {
-    plan: &'a Plan,
+pub(super) struct Runs<'a> {
+    pub(super) plan: &'a Plan,
     results: BTreeMap<(usize, u32), &'a CellResult>,
     sorted: BTreeMap<(usize, u32), OnceCell<Sorted<'a>>>,
     baseline: Option<Arc<Baseline>>,
     /// A run goes on: a repeat that has not begun has no say.
     unfinished: bool,
+    /// The run that goes on.
+    pub(super) running: Option<CellRun>,
 }
 
 /// Judges every SLO and every guard. A run that is missing from `results` is inconclusive, never a pass.
@@ -78,6 +86,10 @@ pub fn judge_so_far(
     }
     let mut runs = Runs::new(plan, results, judged.baseline.clone());
     runs.unfinished = true;
+    runs.running = Some(CellRun {
+        cell: running.cell,
+        repeat: running.repeat,
+    });
     runs.judge(&mut judged)
 }
 
@@ -135,7 +147,11 @@ fn not_run(why: &NotRun) -> State {
 }
 
 impl<'a> Runs<'a> {
-    fn new(plan: &'a Plan, results: &'a [CellResult], baseline: Option<Arc<Baseline>>) -> Runs<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        results: &'a [CellResult],
+        baseline: Option<Arc<Baseline>>,
+    ) -> Runs<'a> {
         let by_run = |result: &CellResult| (result.run().cell, result.run().repeat);
         Runs {
             plan,
@@ -149,6 +165,7 @@ impl<'a> Runs<'a> {
                 .collect(),
             baseline,
             unfinished: false,
+            running: None,
         }
     }
 
@@ -157,12 +174,18 @@ impl<'a> Runs<'a> {
         let mut verdicts = Vec::new();
         for (number, slo) in self.plan.slos.iter().enumerate() {
             for (instance, of) in slo.instances.iter().enumerate() {
+                // What holds at a level that is tried is the search's to say.
+                if self.is_searched(&of.scope) {
+                    continue;
+                }
                 verdicts.push(self.slo((number, slo), (instance, of), judged));
             }
         }
         let skips = self.plan.skipped_slos.iter();
         verdicts.extend(skips.map(|(id, reason)| skipped(id, reason)));
-        verdicts.extend(self.guard_verdicts(judged));
+        let searches = self.searches(judged);
+        verdicts.extend(self.search_verdicts(&searches));
+        verdicts.extend(self.guard_verdicts(judged, &searches));
         verdicts
     }
 
@@ -176,7 +199,7 @@ impl<'a> Runs<'a> {
     }
 
     /// Asks the guards of every measured stage that has not been asked before.
-    fn guard(&self, judged: &mut Judged) {
+    pub(super) fn guard(&self, judged: &mut Judged) {
         for ((cell, repeat), outcome) in &self.results {
             let (CellResult::Measured(seen), Some(of)) = (outcome, self.plan.cells.get(*cell))
             else {
@@ -288,7 +311,7 @@ impl<'a> Runs<'a> {
         })
     }
 
-    fn in_repeat(
+    pub(super) fn in_repeat(
         &self,
         slo: &Slo,
         instance: &SloInstance,
@@ -399,10 +422,111 @@ impl<'a> Runs<'a> {
         Ok(slices)
     }
 
-    /// One verdict for each guard of each measured stage of each cell.
-    fn guard_verdicts(&self, judged: &Judged) -> Vec<Verdict> {
+    /// What was seen in a run, if it was measured.
+    pub(super) fn seen(&self, run: CellRun) -> Option<&'a Observations> {
+        match self.results.get(&(run.cell, run.repeat)) {
+            Some(CellResult::Measured(seen)) => Some(seen),
+            Some(CellResult::NotRun(..)) | None => None,
+        }
+    }
+
+    fn is_searched(&self, scope: &Scope) -> bool {
+        let mut cells = scope.cells.iter();
+        cells.any(|cell| self.plan.cells[*cell].search.is_some())
+    }
+
+    /// What every search has found in every repeat that was measured.
+    fn searches(&self, judged: &Judged) -> Searches {
+        let runs = self.results.keys();
+        runs.filter_map(|&(cell, repeat)| {
+            let found = self.found(CellRun { cell, repeat }, judged)?;
+            Some(((cell, repeat), found))
+        })
+        .collect()
+    }
+
+    /// One verdict for each cell with a search: whether the lower end of its range holds, and up to where the range does.
+    fn search_verdicts(&self, searches: &Searches) -> Vec<Verdict> {
+        let cells = self.plan.cells.iter().enumerate();
+        cells
+            .filter_map(|(at, cell)| Some((at, cell, cell.search.as_ref()?)))
+            .map(|(at, cell, search)| self.search_verdict(at, cell, search, searches))
+            .collect()
+    }
+
+    fn search_verdict(
+        &self,
+        at: usize,
+        cell: &Cell,
+        search: &Search,
+        searches: &Searches,
+    ) -> Verdict {
+        let repeats = 0..self.plan.repeats.max(1);
+        let told: Vec<(u32, Told)> = repeats
+            .filter(|repeat| !self.unfinished || self.results.contains_key(&(at, *repeat)))
+            .map(|repeat| {
+                let told = match (searches.get(&(at, repeat)), self.results.get(&(at, repeat))) {
+                    (Some(found), Some(CellResult::Measured(seen))) => {
+                        found.told(cell, search, &seen.ending)
+                    }
+                    (_, Some(CellResult::NotRun(_, why))) => Told::without_numbers(not_run(why)),
+                    (_, _) => {
+                        Told::without_numbers(no_data(format!("cell `{}` was not run", cell.id)))
+                    }
+                };
+                (repeat, told)
+            })
+            .collect();
+        let chosen = match told.is_empty() {
+            true => Told::without_numbers(no_data("the search has not begun")),
+            false => deciding(&told, RepeatsMust::Median).clone(),
+        };
+        let answer = told.iter().find(|(_, one)| *one == chosen);
+        let answer = answer.and_then(|(repeat, _)| searches.get(&(at, *repeat))?.answer());
+        let unit = search.unit(cell);
+        let text = format!("capacity >= {} {unit}", trim_float(search.level(cell, 0)));
+        Verdict {
+            id: format!("search:{}", cell.load),
+            normal: text.clone(),
+            text,
+            name: format!("search:{}", cell.load),
+            level: Level::Fail,
+            scope: Scope {
+                cells: vec![at],
+                stages: vec![answer.unwrap_or(search.stages[0])],
+                ..Scope::default()
+            },
+            state: chosen.state,
+            observed: chosen.observed,
+            bound: chosen.bound,
+            margin: chosen.margin,
+            n: chosen.n,
+            thin: false,
+            interval: None,
+            count: crate::plan::Count::All,
+            clock: None,
+            override_index: None,
+            span: Some(search.span),
+            repeats: told
+                .into_iter()
+                .map(|(repeat, told)| in_report(repeat, told))
+                .collect(),
+            advice: None,
+            detail: chosen.detail,
+        }
+    }
+
+    /// One verdict for each guard of each measured stage of each cell; of a search, of the level that is its answer.
+    fn guard_verdicts(&self, judged: &Judged, searches: &Searches) -> Vec<Verdict> {
         let mut by_guard: BTreeMap<(usize, usize, usize), Repeats> = BTreeMap::new();
-        for ((cell, repeat, stage), told) in &judged.guards {
+        let answers = |cell: usize, repeat: u32, stage: usize| {
+            let found = searches.get(&(cell, repeat));
+            found.is_none_or(|found| found.answer() == Some(stage))
+        };
+        let guards = judged.guards.iter();
+        for ((cell, repeat, stage), told) in
+            guards.filter(|((cell, repeat, stage), _)| answers(*cell, *repeat, *stage))
+        {
             for (order, guard) in told.iter().enumerate() {
                 by_guard
                     .entry((*cell, *stage, guard_order(guard.key, order)))
@@ -420,7 +544,7 @@ impl<'a> Runs<'a> {
     }
 
     /// An SLO or an abort rule on `error_rate` in this scope replaces the guard.
-    fn error_rate_is_gated(&self, cell: usize, stage: usize) -> bool {
+    pub(super) fn error_rate_is_gated(&self, cell: usize, stage: usize) -> bool {
         self.plan
             .slos
             .iter()

@@ -4,7 +4,8 @@
 //! measurements of each stage.
 //!
 //! [`stages()`] measures every stage of one run for reports; [`judge()`] gives one verdict for each SLO in each of its scopes and one
-//! for each guard; [`status`] says what the exit code says; [`abort()`] tells a running cell whether a rule stops it.
+//! for each guard; [`status`] says what the exit code says; [`abort()`] tells a running cell whether a rule stops it,
+//! and [`search()`] which level comes next.
 
 pub mod baseline;
 pub mod judge;
@@ -13,6 +14,7 @@ pub mod guards;
 mod tokens;
 pub mod fairness;
 pub mod abort;
+pub mod search;
 pub mod stages;
 pub mod measure;
 pub mod gauge;
@@ -25,6 +27,7 @@ pub use abort::{Progress, abort};
 pub use baseline::{Baseline, BaselineStage};
 pub use fairness::{Comparison, fairness};
 pub use judge::{Judged, judge, judge_more, judge_so_far, status};
+pub use search::search;
 pub use spread::Spread;
 pub use stages::stages;
 

@@ -47,6 +47,7 @@ mod compose;
 mod conversations;
 mod counted;
 mod dataset;
+mod search;
 mod secrets;
 mod elsewhere;
 mod judge;

@@ -805,6 +805,7 @@ fn cell(kind: BackendKind, prompts: &str) -> Cell {
     Cell {
         prompts_per_repeat: 1,
         dialogue: None,
+        search: None,
         id: format!("{}/llama8b/{prompts}/steady", kind.name()),
         backend: Arc::new(Backend {
             id: kind.name().into(),

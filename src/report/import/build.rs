@@ -190,6 +190,7 @@ fn complete(repeat: u32) -> CellRun {
         wall_anchor: None,
         events: Vec::new(),
         client: None,
+        search: None,
     }
 }
 
