@@ -16,6 +16,8 @@ use crate::plan::{Backend, HeaderValue, Launch, Model, Port, StopSignal};
 use crate::secret::{Secret, is_secret};
 use crate::units::format_duration;
 
+/// What Python says where an engine is not installed.
+const NO_MODULE: &str = "No module named";
 /// How long the port may stay taken when the engine is gone.
 const PORT_FREE_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -204,8 +206,14 @@ impl Launched {
                 Some(Ok(ready)) => return Ok(ready.version),
                 Some(Err(problem)) => {
                     let words = self.process.last_words();
+                    let elsewhere = self.launch.python.is_none() && problem.contains(NO_MODULE);
+                    let advice = if elsewhere {
+                        ": `launch: { python: … }` names the virtual environment that has it"
+                    } else {
+                        ""
+                    };
                     return Err(NotReady(format!(
-                        "the adapter of backend `{}` cannot load: {problem}{words}",
+                        "the adapter of backend `{}` cannot load: {problem}{advice}{words}",
                         self.backend
                     )));
                 }

@@ -149,6 +149,10 @@ impl Process {
     /// # Errors
     /// Its program is not there, or the machine refuses the log or the guard: in words.
     pub fn start(program: &Path, command: CommandLine, log: &Path) -> Result<Process, String> {
+        if let Some(cwd) = command.cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
+            let cwd = cwd.display();
+            return Err(format!("there is no folder `{cwd}`: correct `cwd`"));
+        }
         if let Some(word) = command.words.first() {
             find_program(word, &command)?;
         }

@@ -457,11 +457,7 @@ pub(super) fn choice(words: &[&str]) -> String {
 }
 
 /// One of a closed list of words, by its position.
-pub(super) fn decode_word(
-    node: &Node,
-    words: &[&str],
-    problems: &mut Problems,
-) -> Option<usize> {
+pub(super) fn decode_word(node: &Node, words: &[&str], problems: &mut Problems) -> Option<usize> {
     let text = problems.text(&choice(words), node)?;
     if let Some(index) = words.iter().position(|word| *word == text) {
         return Some(index);

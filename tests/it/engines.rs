@@ -253,6 +253,16 @@ fn a_program_that_is_not_there_is_told_at_once() {
     let ended = Desk::new().run(&text, &[]).with_code(3);
     let why = reason(&ended);
     assert!(why.contains("`no-such-engine` is not on the PATH"), "{why}");
+    let text = scenario(
+        "{ kind: openai, launch: { command: [./serve, \"{port}\"], cwd: nowhere } }",
+        TEN,
+        GATE,
+    );
+    let why = reason(&Desk::new().run(&text, &[]).with_code(3));
+    assert!(
+        why.contains("there is no folder `nowhere`: correct `cwd`"),
+        "{why}"
+    );
 }
 
 #[test]

@@ -270,4 +270,10 @@ fn the_adapters_that_come_with_the_tool_are_python() {
             .contains("the adapter of backend `engine` cannot load: "),
         "{why}"
     );
+    assert!(
+        why.as_str().unwrap().contains(
+            "No module named 'vllm': `launch: { python: … }` names the virtual environment"
+        ),
+        "{why}"
+    );
 }
