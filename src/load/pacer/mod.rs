@@ -6,8 +6,8 @@
 //!
 //! A pacer never reads a clock and never waits: time comes in with each call, so it is tested as a table.
 //!
-//! [`Pacer`] is one thread's side of it: [`open`] for arrivals, [`closed`] for users, [`batch`] for batches, each of which
-//! leans on what all threads share, [`shared`].
+//! [`Pacer`] is one thread's side of it: `open` for arrivals, `closed` for users, `batch` for batches, each of which
+//! leans on what all threads share, `shared`.
 
 mod batch;
 mod closed;
