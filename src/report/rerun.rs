@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 /// Options of `run` and `quick` whose value is a word of its own.
-const VALUED: [&str; 23] = [
+const VALUED: [&str; 27] = [
+    "--profile",
+    "--var",
+    "--metrics",
+    "--token",
     "--color",
     "--only",
     "--set",
@@ -183,6 +187,11 @@ mod tests {
                 "scenario run --only vllm,chat gate.yaml",
                 one,
                 "scenario run gate.yaml --only vllm,chat",
+            ),
+            (
+                "scenario run gate.yaml --profile smoke --var host=http://10.0.0.7 --simulate",
+                one,
+                "scenario run gate.yaml --profile smoke --var host=http://10.0.0.7 --simulate",
             ),
             ("unit-tests --nocapture", one, "scenario run gate.yaml"),
         ] {
