@@ -107,8 +107,9 @@ fn searches(report: &Report) -> Vec<String> {
     let of = |search: wording::Searched| {
         let tried = search.tries.iter();
         let lines: Vec<String> = tried
-            .map(|(mark, level, why)| {
-                format!("| {mark} | {} | {} |", cell(level.trim()), cell(why))
+            .map(|tried| {
+                let (level, why) = (cell(tried.level.trim()), cell(&tried.why));
+                format!("| {} | {level} | {why} |", tried.mark)
             })
             .collect();
         let head = "| | level | what broke |\n|---|---:|---|";

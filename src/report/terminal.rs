@@ -331,8 +331,9 @@ fn external(report: &Report, view: &View) -> String {
 fn searches(report: &Report, view: &View) -> String {
     let of = |search: wording::Searched| {
         let mut lines = vec![wrapped_lines(&[search.heading], view.width, "  ")];
-        lines.extend(search.tries.into_iter().map(|(mark, level, why)| {
-            let line = format!("{mark} {level}  {why}").trim_end().to_owned();
+        lines.extend(search.tries.into_iter().map(|tried| {
+            let line = format!("{} {}  {}", tried.mark, tried.level, tried.why);
+            let line = line.trim_end().to_owned();
             format!(
                 "  {}",
                 wrapped_lines(&[line], view.width.saturating_sub(2), "      ")

@@ -1,5 +1,7 @@
 //! Phrases that several renderers share.
 
+use serde::Serialize;
+
 use super::model::{
     Cell, External, Metric, Report, SearchTry, StageNumbers, Status, Verdict, VerdictStatus,
 };
@@ -476,11 +478,25 @@ fn guard(report: &Report, id: &str) -> String {
 }
 
 /// What one search has found, in words.
+#[derive(Serialize)]
 pub(super) struct Searched {
     /// What was searched for, where, and what came of it.
     pub(super) heading: String,
-    /// Of each level that was tried, lowest first: a mark, the level, and what did not hold.
-    pub(super) tries: Vec<(&'static str, String, String)>,
+    /// Each level that was tried, lowest first.
+    pub(super) tries: Vec<TriedLevel>,
+}
+
+/// One level that a search tried, in words.
+#[derive(Serialize)]
+pub(super) struct TriedLevel {
+    pub(super) status: VerdictStatus,
+    pub(super) mark: &'static str,
+    /// `held`, `broke` or `not told`.
+    pub(super) said: &'static str,
+    /// The level with its unit, as wide as the others.
+    pub(super) level: String,
+    /// What did not hold.
+    pub(super) why: String,
 }
 
 /// What searches have found in the first repeat of each cell; verdicts tell of the others.
@@ -525,13 +541,18 @@ pub(super) fn searches(report: &Report) -> Vec<Searched> {
             ),
             tries: (tries.iter())
                 .map(|tried| {
-                    let mark = match tried.held {
-                        Some(true) => "✓",
-                        Some(false) => "✗",
-                        None => "?",
+                    let (status, said) = match tried.held {
+                        Some(true) => (VerdictStatus::Pass, "held"),
+                        Some(false) => (VerdictStatus::Fail, "broke"),
+                        None => (VerdictStatus::Inconclusive, "not told"),
                     };
-                    let level = format!("{:>width$} {unit}", trim_float(tried.level));
-                    (mark, level, tried.why.join(", "))
+                    TriedLevel {
+                        status,
+                        mark: mark(status),
+                        said,
+                        level: format!("{:>width$} {unit}", trim_float(tried.level)),
+                        why: tried.why.join(", "),
+                    }
                 })
                 .collect(),
         }

@@ -41,7 +41,11 @@ fn the_own_benchmark_of_an_engine_is_a_series_of_its_own() {
     assert!(series.get("problem").is_none(), "{series}");
     // It is in no verdict and in no cell.
     assert_eq!(report["cells"][0]["stages"][0]["numbers"]["ok"], 10);
-    for told in [&ended.out, &ended.text("summary.md")] {
+    for told in [
+        &ended.out,
+        &ended.text("summary.md"),
+        &ended.text("report.html").replace("&#x2f;", "/"),
+    ] {
         assert!(told.contains("the engines' own benchmarks"), "{told}");
         assert!(
             told.contains("engine/m: output_tps 12.5, requests 7, ttft_ms_p50 80"),

@@ -61,6 +61,14 @@ fn a_search_finds_the_greatest_level_at_which_every_slo_holds() {
         "{}",
         ended.out
     );
+    let page = ended.text("report.html");
+    for said in [
+        "load l, users 1..16: 5 users</p>",
+        "</span> held</span></td><th scope=\"row\">5 users</th><td>–</td>",
+        "</span> broke</span></td><th scope=\"row\">6 users</th><td>few: mean achieved_concurrency &lt; 5.5 was ",
+    ] {
+        assert!(page.contains(said), "{said}");
+    }
     let summary = ended.text("summary.csv");
     assert!(
         summary.contains(",c5,") && !summary.contains(",c7,"),
