@@ -158,6 +158,13 @@ pub struct Environment {
     pub git: Option<Git>,
 }
 
+impl Environment {
+    /// The memory of the GPU that has most of it, in bytes.
+    pub(super) fn largest_gpu_memory(&self) -> Option<u64> {
+        self.gpus.iter().filter_map(|gpu| gpu.memory_bytes).max()
+    }
+}
+
 /// The state of a git repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Git {

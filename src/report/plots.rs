@@ -184,12 +184,8 @@ impl<'a> Book<'a> {
         let names = wording::short_ids(report);
         let colours = colours::of_cells(report);
         let lines = report.cells.iter().zip(names).zip(colours);
-        let gpus = report.environment.gpus.iter();
         Book {
-            memory: gpus
-                .filter_map(|gpu| gpu.memory_bytes)
-                .max()
-                .map(|bytes| bytes as f64),
+            memory: (report.environment.largest_gpu_memory()).map(|bytes| bytes as f64),
             lines: lines
                 .map(|((cell, name), colour)| Line {
                     cell,

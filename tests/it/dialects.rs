@@ -42,18 +42,6 @@ const TIMEOUTS: Timeouts = Timeouts {
     total: LIMIT,
 };
 
-/// Every kind of engine, by its name in scenarios.
-const KINDS: [BackendKind; 8] = [
-    BackendKind::Vllm,
-    BackendKind::Sglang,
-    BackendKind::TensorrtLlm,
-    BackendKind::Friendli,
-    BackendKind::LlamaCpp,
-    BackendKind::Ollama,
-    BackendKind::Transformers,
-    BackendKind::Openai,
-];
-
 fn dialect(api: Api) -> Dialect {
     Dialect {
         api,
@@ -179,7 +167,7 @@ fn each_language_is_read_as_its_engines_send_it() {
             .split(" · ")
             .find_map(|part| part.strip_prefix("kind: "));
         let kind = named.map_or(BackendKind::Openai, |name| {
-            let mut known = KINDS.into_iter();
+            let mut known = BackendKind::ALL.into_iter();
             known.find(|kind| kind.name() == name).unwrap()
         });
         let stream = !head.contains("· whole ·");
@@ -197,7 +185,8 @@ fn each_language_is_read_as_its_engines_send_it() {
         BackendKind::LlamaCpp,
         BackendKind::Transformers,
     ]);
-    for kind in KINDS {
+    let real = |kind: &BackendKind| *kind != BackendKind::Simulator;
+    for kind in BackendKind::ALL.into_iter().filter(real) {
         assert!(kinds.contains(&kind), "no bytes for `{}`", kind.name());
     }
 }

@@ -9,18 +9,6 @@ use crate::report::View;
 use crate::report::model::Report;
 use crate::report::ranking::text;
 
-const RESULTS: [&str; 10] = [
-    "Engine",
-    "Status",
-    "Throughput (tokens/sec)",
-    "Latency P50 (ms)",
-    "Latency P95 (ms)",
-    "Latency Mean (ms)",
-    "GPU Utilization (%)",
-    "GPU Memory Peak (%)",
-    "Total Requests",
-    "Error",
-];
 const FINAL: [&str; 6] = [
     "engine",
     "throughput",
@@ -29,6 +17,11 @@ const FINAL: [&str; 6] = [
     "gpu_util",
     "gpu_mem_peak",
 ];
+
+/// The suite's table has the columns of the rankings, without the ranks.
+fn results_head() -> &'static [&'static str] {
+    &text::HEAD[..10]
+}
 
 pub(super) fn files(report: &Report) -> Vec<(String, String)> {
     let mut files = Vec::new();
@@ -46,7 +39,7 @@ pub(super) fn files(report: &Report) -> Vec<(String, String)> {
                 .flat_map(|cell| &cell.runs)
                 .find_map(|run| run.reason.clone());
             let mut row = vec![backend.to_owned(), "Not Available".to_owned()];
-            row.resize(RESULTS.len() - 1, String::new());
+            row.resize(results_head().len() - 1, String::new());
             row.push(reason.unwrap_or_default());
             results.push(row);
             continue;
@@ -77,7 +70,7 @@ pub(super) fn files(report: &Report) -> Vec<(String, String)> {
     }
     files.push((
         "benchmark_results.csv".to_owned(),
-        table(&RESULTS, &results),
+        table(results_head(), &results),
     ));
     files.push(("final_report.csv".to_owned(), table(&FINAL, &last)));
     files.push((
@@ -121,12 +114,7 @@ fn highest<'a>(report: &'a Report, backend: &str) -> Option<Measured<'a>> {
 }
 
 fn memory_percent(report: &Report, one: &Measured) -> Option<f64> {
-    let total = report
-        .environment
-        .gpus
-        .iter()
-        .filter_map(|gpu| gpu.memory_bytes)
-        .max()?;
+    let total = report.environment.largest_gpu_memory()?;
     Some(one.stat("gpu.memory_used", "max")? / total as f64 * 100.0)
 }
 

@@ -60,12 +60,7 @@ fn entry(
         .filter_map(|row| row.output_tokens.map(u64::from))
         .sum();
     let used = one.stat("gpu.memory_used", "max");
-    let total = report
-        .environment
-        .gpus
-        .iter()
-        .filter_map(|gpu| gpu.memory_bytes)
-        .max();
+    let total = report.environment.largest_gpu_memory();
     json!({
         "engine": one.cell.backend,
         "category": category,

@@ -639,12 +639,7 @@ fn value(stage: &Stage, path: &str) -> Option<f64> {
 
 /// The peak of the memory of the fullest GPU, as a share of the largest one's.
 fn memory_share(report: &Report, stages: &[&Stage]) -> Option<(String, f64)> {
-    let total = report
-        .environment
-        .gpus
-        .iter()
-        .filter_map(|gpu| gpu.memory_bytes)
-        .max()?;
+    let total = report.environment.largest_gpu_memory()?;
     let used = over_places(stages, "gpu.memory_used.max")?;
     Some(("gpu.memory_share".to_owned(), used / total as f64))
 }

@@ -307,27 +307,29 @@ fn left_out(report: &Report, ranking: &Ranking) -> Vec<String> {
     told.collect()
 }
 
+/// The columns of `performance_rankings.csv`: the first ten tell what was measured, as a table of suite 001 does.
+pub(in crate::report) const HEAD: [&str; 17] = [
+    "Engine",
+    "Status",
+    "Throughput (tokens/sec)",
+    "Latency P50 (ms)",
+    "Latency P95 (ms)",
+    "Latency Mean (ms)",
+    "GPU Utilization (%)",
+    "GPU Memory Peak (%)",
+    "Total Requests",
+    "Error",
+    "Throughput Rank",
+    "Latency P50 Rank",
+    "Latency P95 Rank",
+    "GPU Efficiency Rank",
+    "Overall Score",
+    "Overall Rank",
+    "Interface",
+];
+
 /// `performance_rankings.csv`: a row for each backend, the best first.
 pub fn csv(report: &Report, _view: &View) -> String {
-    const HEAD: [&str; 17] = [
-        "Engine",
-        "Status",
-        "Throughput (tokens/sec)",
-        "Latency P50 (ms)",
-        "Latency P95 (ms)",
-        "Latency Mean (ms)",
-        "GPU Utilization (%)",
-        "GPU Memory Peak (%)",
-        "Total Requests",
-        "Error",
-        "Throughput Rank",
-        "Latency P50 Rank",
-        "Latency P95 Rank",
-        "GPU Efficiency Rank",
-        "Overall Score",
-        "Overall Rank",
-        "Interface",
-    ];
     let Some(ranking) = &report.ranking else {
         return String::new();
     };

@@ -245,32 +245,21 @@ fn an_engine_is_known_by_the_pages_that_only_it_has() {
         ),
     ];
     let desk = Desk::new();
+    let begun = |port: u16| {
+        let port = port.to_string();
+        desk.tool(&["init", "first.yaml", "--force", "--ports", &port])
+            .with_code(0)
+    };
     for (pages, kind) in engines {
         let port = engine_with(pages);
-        let ended = desk
-            .tool(&[
-                "init",
-                "first.yaml",
-                "--force",
-                "--ports",
-                &port.to_string(),
-            ])
-            .with_code(0);
+        let ended = begun(port);
         let told = format!("found {kind} at http://127.0.0.1:{port}, which serves m\n");
         assert!(ended.err.contains(&told), "{told}{}", ended.err);
         desk.tool(&["check", "first.yaml"]).with_code(0);
     }
     // What answers and is no engine.
     let port = engine_with(&[("/", "hello")]);
-    let ended = desk
-        .tool(&[
-            "init",
-            "first.yaml",
-            "--force",
-            "--ports",
-            &port.to_string(),
-        ])
-        .with_code(0);
+    let ended = begun(port);
     assert!(!ended.err.contains("found"), "{}", ended.err);
 }
 
