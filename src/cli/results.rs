@@ -181,16 +181,11 @@ impl Results {
         })?;
         let rows = compat::rows(file).with_context(|| format!("`{name}` is damaged"))?;
         for suite in suites {
-            let folder = self.folder.join("compat").join(suite.name());
+            let folder = format!("compat/{}", suite.name());
             for (path, text) in compat::files(report, charts, &rows, *suite) {
-                let path = folder.join(path);
-                let name = path
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
-                let place = Results::at(path.parent().unwrap_or(&folder))?;
-                place.replace(&name, |file| file.write_all(text.as_bytes()))?;
+                let (within, name) = path.rsplit_once('/').unwrap_or(("", &path));
+                let place = self.inside(&format!("{folder}/{within}"))?;
+                place.replace(name, |file| file.write_all(text.as_bytes()))?;
             }
         }
         Ok(())

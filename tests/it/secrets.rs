@@ -30,6 +30,9 @@ const PIECES: [&str; 6] = [
     "sk-&quot;q",
 ];
 
+/// Every suite whose files can be written.
+const SUITES: &str = "suite-000,suite-001,suite-002,suite-004";
+
 /// A server that says again what it was told, in each way in which a server can.
 struct Echo {
     url: String,
@@ -295,6 +298,8 @@ fn a_secret_is_in_no_file_and_no_message_also_when_the_server_says_it_again() {
             "s.md",
             "--tap",
             "out.tap",
+            "--compat",
+            SUITES,
             "--dashboard",
             &page,
             "--metrics",
@@ -402,6 +407,7 @@ fn a_secret_is_in_no_file_and_no_message_also_when_the_server_says_it_again() {
         "charts.json",
         "environment.json",
         "summary.md",
+        "environment_info.json",
         "s.md",
         "out.tap",
         "engine-echo.log",
