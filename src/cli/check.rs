@@ -26,6 +26,9 @@ pub(super) fn check(args: &CheckArgs, console: &Console) -> anyhow::Result<Exit>
         let mut read = file::read(path, &args.options, aim)?;
         console.hide(&read.secrets);
         let profiles = profiles(path, &args.options, &read)?;
+        for (_, read) in &profiles {
+            console.hide(&read.secrets);
+        }
         if read.plan.is_none() || profiles.iter().any(|(_, read)| read.plan.is_none()) {
             exit = Exit::Usage;
         }

@@ -353,6 +353,12 @@ fn a_secret_is_in_no_file_and_no_message_also_when_the_server_says_it_again() {
     let report = ended.report();
     assert_eq!(report["cells"].as_array().unwrap().len(), 1);
     desk.write("broken.yaml", "version: 1\nvars: { note: { env: NOTE } }\nsecrets: { token: { env: ECHO_TOKEN } }\nname: \"${{ vars.note }}\"\n");
+    desk.write(
+        "profiled.yaml",
+        "version: 1\nvars: { note: { env: NOTE } }\nbackends: { sim: { kind: simulator } }\nmodels: { m: m }\n\
+         load: { l: { levels: { users: 1, requests: 3 } } }\n\
+         profiles: { prod: { secrets: { token: { env: ECHO_TOKEN } }, baseline: \"${{ vars.note }}\" } }\n",
+    );
     // A variable that happens to have the same value shows it no more.
     let variables = [variables[0], variables[1], ("NOTE", SECRET)];
     for words in [
@@ -361,6 +367,7 @@ fn a_secret_is_in_no_file_and_no_message_also_when_the_server_says_it_again() {
         &["check", "trial.yaml", "--format", "sarif"],
         &["check", "trial.yaml", "--format", "github"],
         &["check", "broken.yaml"],
+        &["check", "profiled.yaml"],
         &["check", "trial.yaml", "--live"],
         &[
             "check",
