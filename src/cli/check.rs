@@ -65,7 +65,8 @@ pub(super) fn check(args: &CheckArgs, console: &Console) -> anyhow::Result<Exit>
     Ok(exit)
 }
 
-/// The file under each of its profiles, unless one was asked for; each with what is wrong only there.
+/// The file under each of its profiles, unless one was asked for; each with what is wrong only there. A selection of cells is one
+/// of the file as it stands: a profile may have others.
 fn profiles(
     path: &Path,
     options: &FileOptions,
@@ -85,7 +86,10 @@ fn profiles(
     let names = composition.profiles().map(|(name, _)| name.to_owned());
     names
         .map(|name| {
-            let mut options = options.clone();
+            let mut options = FileOptions {
+                only: Vec::new(),
+                ..options.clone()
+            };
             options.inputs.profile = Some(name.clone());
             let mut read = file::read(path, &options, file::Aim::Look)?;
             let found = std::mem::take(&mut read.diagnostics);
@@ -130,17 +134,25 @@ fn tell(path: &Path, read: &file::Read, profiles: &[(String, file::Read)], conso
             many(slos, "SLO")
         )
     };
-    let Some(plan) = &read.plan else {
+    // What is wrong under a profile is wrong with the file.
+    let profiles = profiles
+        .iter()
+        .map(|(name, read)| Some((name, read.plan.as_ref()?)));
+    let (Some(plan), Some(profiles)) = (&read.plan, profiles.collect::<Option<Vec<_>>>()) else {
         return;
     };
     console.data(&format!("{}: ok: {}", path.display(), size(plan)));
-    for (name, read) in profiles {
-        if let Some(plan) = &read.plan {
-            console.data(&format!("  with --profile {name}: {}", size(plan)));
-        }
+    for (name, plan) in &profiles {
+        console.data(&format!("  with --profile {name}: {}", size(plan)));
     }
-    for (key, command) in commands(plan) {
+    let run = commands(plan);
+    for (key, command) in &run {
         console.data(&format!("  runs {key}: {command}"));
+    }
+    for (name, plan) in &profiles {
+        for (key, command) in commands(plan).iter().filter(|own| !run.contains(own)) {
+            console.data(&format!("  with --profile {name} runs {key}: {command}"));
+        }
     }
 }
 

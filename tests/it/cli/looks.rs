@@ -41,6 +41,33 @@ fn a_check_tells_what_would_run_and_what_each_profile_comes_to() {
     );
 }
 
+/// What is asked of the file as it stands is not asked of its profiles, and what only they would run is told, too.
+#[test]
+fn a_profile_is_looked_at_as_a_whole() {
+    let desk = Desk::new();
+    let text = GATE.replace(
+        "profiles:\n",
+        "profiles:\n  ci: { matrix: { backend: [vllm] }, slos: { faster: null }, run: { between: [[curl, -X, POST, prod]] } }\n",
+    );
+    desk.write("gate.yaml", &text);
+    let ended = desk
+        .tool(&["check", "gate.yaml", "--only", "sglang"])
+        .with_code(0);
+    assert_eq!(
+        ended.out,
+        "gate.yaml: ok: 1 cell, 1 SLO\n\
+         \x20 with --profile ci: 1 cell, 1 SLO\n\
+         \x20 with --profile smoke: 2 cells, 1 SLO\n\
+         \x20 runs backends.sglang.launch: my-server --port '{port}'\n\
+         \x20 runs run.between: sync\n\
+         \x20 with --profile ci runs backends.vllm.up: docker compose up -d 'my engine'\n\
+         \x20 with --profile ci runs backends.vllm.down: docker compose stop\n\
+         \x20 with --profile ci runs run.between: curl -X POST prod\n\
+         \x20 with --profile smoke runs backends.vllm.up: docker compose up -d 'my engine'\n\
+         \x20 with --profile smoke runs backends.vllm.down: docker compose stop\n"
+    );
+}
+
 #[test]
 fn a_mistake_of_a_profile_is_told_once_with_its_name() {
     let desk = Desk::new();
@@ -51,6 +78,7 @@ fn a_mistake_of_a_profile_is_told_once_with_its_name() {
     desk.write("gate.yaml", &wrong);
     let ended = desk.tool(&["check", "gate.yaml"]).with_code(2);
     assert_eq!(ended.err.matches("error[").count(), 1, "{}", ended.err);
+    assert_eq!(ended.out, "");
     assert!(
         ended.err.starts_with("gate.yaml:10:")
             && ended.err.contains("so it is with `--profile smoke`"),
