@@ -896,3 +896,38 @@ pub struct ManArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
     pub dir: Option<PathBuf>,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::report::{MAY_BE_VALUED, VALUED};
+
+    /// The command that runs a cell again is made of words, and knows by name which of them have a value behind them.
+    #[test]
+    fn every_option_with_a_value_is_known_to_the_command_that_runs_again() {
+        let mut tool = Cli::command();
+        tool.build();
+        let (mut valued, mut may_be) = (BTreeSet::new(), BTreeSet::new());
+        for command in ["run", "quick"] {
+            let command = tool.find_subcommand(command).unwrap();
+            for option in command.get_arguments().filter(|it| !it.is_positional()) {
+                let values = option.get_num_args().unwrap();
+                let name = format!("--{}", option.get_long().unwrap());
+                match (values.min_values(), values.max_values()) {
+                    (_, 0) => {}
+                    (0, _) => drop(may_be.insert(name)),
+                    (_, _) => {
+                        assert_eq!(option.get_short(), None, "{name}");
+                        valued.insert(name);
+                    }
+                }
+            }
+        }
+        assert_eq!(valued, VALUED.map(str::to_owned).into());
+        assert_eq!(may_be, MAY_BE_VALUED.map(str::to_owned).into());
+    }
+}

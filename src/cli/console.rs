@@ -1,5 +1,6 @@
 //! The terminal.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
 use super::args::ColorChoice;
@@ -37,6 +38,12 @@ impl Console {
         for value in variables.iter().filter_map(|name| std::env::var(name).ok()) {
             self.masker.learn(&Secret::new(value));
         }
+    }
+
+    /// The words of a command line without what they hold of a secret.
+    pub(super) fn without_secrets(&self, words: &[String]) -> Vec<String> {
+        let hidden = words.iter().map(|word| self.masker.text(word));
+        hidden.map(Cow::into_owned).collect()
     }
 
     /// Data.

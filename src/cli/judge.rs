@@ -47,7 +47,7 @@ pub(super) fn judge(
         sources: Arc::new(sources),
         environment: Arc::new(saved.report.environment.clone()),
         started: saved.report.started.as_str().into(),
-        command: command.into(),
+        command: console.without_secrets(command).into(),
     };
     let ending = RunEnding {
         interrupted: (saved.report.status == Status::Interrupted).then_some(saved.report.exit_code),

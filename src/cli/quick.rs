@@ -15,6 +15,7 @@ pub(super) fn quick(
     command: &[String],
     console: &Console,
 ) -> anyhow::Result<Exit> {
+    run::hide_token(&args.output.live, console);
     let text = scenario_text(args)?;
     if let Some(path) = &args.save {
         std::fs::write(path, &text)

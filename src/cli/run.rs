@@ -25,10 +25,12 @@ use crate::report::progress::{Mode, Progress};
 use crate::report::requests::{Names, rows};
 use crate::report::{Frame, RunEnding, View, charts, csv, github, markdown, model, tap, terminal};
 use crate::run::{self, Interrupt, World};
+use crate::secret::Secret;
 use crate::spec::NamedCommand;
 use crate::telemetry::{git_facts, host_facts};
 
 pub(super) fn run(args: &RunArgs, command: &[String], console: &Console) -> anyhow::Result<Exit> {
+    hide_token(&args.output.live, console);
     // Every file is checked before the first one sends anything.
     let mut plans = Vec::new();
     let mut wrong = false;
@@ -83,6 +85,13 @@ pub(super) fn run(args: &RunArgs, command: &[String], console: &Console) -> anyh
         live.finish();
     }
     Ok(exit)
+}
+
+/// From now on nothing shows what must be known to be served.
+pub(super) fn hide_token(args: &LiveArgs, console: &Console) {
+    if let Some(token) = &args.token {
+        console.masker.learn(&Secret::new(token));
+    }
 }
 
 /// Starts to serve what the command line asks for, and says where.
@@ -239,7 +248,7 @@ pub(super) fn execute(
         sources: Arc::new(sources.clone()),
         environment: Arc::new(this_machine(plan)),
         started: now.to_string().into(),
-        command: command.into(),
+        command: console.without_secrets(command).into(),
     };
     let began = Instant::now();
     let live = live.map(Live::feed);

@@ -41,6 +41,8 @@ pub use build::{Inputs, RunEnding, build, is_open_loop};
 pub use frame::{Frame, Known};
 pub use json::schema;
 pub use model::Report;
+#[cfg(test)]
+pub(crate) use rerun::{MAY_BE_VALUED, VALUED};
 
 /// How a report is looked at; files need none of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Options of `run` and `quick` whose value is a word of its own.
-const VALUED: [&str; 27] = [
+pub(crate) const VALUED: [&str; 27] = [
     "--profile",
     "--var",
     "--metrics",
@@ -33,16 +33,22 @@ const VALUED: [&str; 27] = [
     "--junit",
 ];
 
+/// Those that may stand without one.
+pub(crate) const MAY_BE_VALUED: [&str; 1] = ["--dashboard"];
+
+/// What another run has no need of: results go where they go by default, nothing is served, and no secret is told.
+const LEFT_OUT: [&str; 4] = ["--out", "--dashboard", "--metrics", "--token"];
+
 /// Backend, model, prompts and load of a cell.
 pub(super) type Ids<'a> = [&'a str; 4];
 
-/// What was typed, with the file at `path` alone, without `--out`, and with the narrowest `--only` that leaves `wanted` of
+/// What was typed, with the file at `path` alone, without what is left out, and with the narrowest `--only` that leaves `wanted` of
 /// `all` cells.
 pub(super) fn rerun(typed: &[String], path: &str, all: &[Ids], wanted: &[Ids]) -> String {
     let options = options(typed);
     match subcommand(typed) {
         Some("quick") => {
-            let words = options.iter().filter(|word| !word.is("--out"));
+            let words = options.iter().filter(|word| !word.is_left_out());
             line(words.flat_map(|word| word.words.iter().map(String::as_str)))
         }
         Some("run") => run_again(&options, path, all, wanted),
@@ -64,6 +70,10 @@ impl Word {
                 .is_some_and(|rest| rest.starts_with('='))
     }
 
+    fn is_left_out(&self) -> bool {
+        LEFT_OUT.iter().any(|option| self.is(option))
+    }
+
     fn is_option(&self) -> bool {
         self.words[0].len() > 1 && self.words[0].starts_with('-')
     }
@@ -71,12 +81,14 @@ impl Word {
 
 /// The words behind the program.
 fn options(typed: &[String]) -> Vec<Word> {
-    let mut rest = typed.iter().skip(1);
+    let mut rest = typed.iter().skip(1).peekable();
     let mut options = Vec::new();
     while let Some(word) = rest.next() {
         let mut words = vec![word.clone()];
         if VALUED.contains(&word.as_str()) {
             words.extend(rest.next().cloned());
+        } else if MAY_BE_VALUED.contains(&word.as_str()) {
+            words.extend(rest.next_if(|next| !next.starts_with('-')).cloned());
         }
         options.push(Word { words });
     }
@@ -101,7 +113,7 @@ fn run_again(options: &[Word], path: &str, all: &[Ids], wanted: &[Ids]) -> Strin
     let mut words = vec!["run", path];
     for word in options.iter().filter(|word| word.is_option()) {
         // A selection of before stays where it needs no narrower one.
-        let dropped = word.is("--out") || (word.is("--only") && !only.is_empty());
+        let dropped = word.is_left_out() || (word.is("--only") && !only.is_empty());
         if !dropped {
             words.extend(word.words.iter().map(String::as_str));
         }
@@ -193,6 +205,16 @@ mod tests {
                 one,
                 "scenario run gate.yaml --profile smoke --var host=http://10.0.0.7 --simulate",
             ),
+            (
+                "scenario run --dashboard 0.0.0.0:8700 gate.yaml --token s3cret --token=s3cret --metrics 9464 --simulate",
+                one,
+                "scenario run gate.yaml --simulate",
+            ),
+            (
+                "scenario run gate.yaml --dashboard --seed 3",
+                one,
+                "scenario run gate.yaml --seed 3",
+            ),
             ("unit-tests --nocapture", one, "scenario run gate.yaml"),
         ] {
             assert_eq!(again(typed, all, one), expected, "{typed}");
@@ -203,7 +225,7 @@ mod tests {
     fn quick_is_run_again_as_it_was_typed() {
         assert_eq!(
             again(
-                "./scenario quick http://localhost:8000 --users 4 --out x --bearer-env KEY",
+                "./scenario quick http://localhost:8000 --users 4 --out x --dashboard 8700 --bearer-env KEY --metrics 9464",
                 &CELLS[..1],
                 &CELLS[..1]
             ),

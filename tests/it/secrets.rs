@@ -442,6 +442,52 @@ fn a_secret_is_in_no_file_and_no_message_also_when_the_server_says_it_again() {
     assert!(requests.rows.len() >= 24);
 }
 
+/// A secret of the file, and the token of the dashboard, as they were typed.
+#[test]
+fn a_command_that_holds_secrets_is_told_without_them() {
+    let token = "geheim-12345";
+    let more = "secrets: { key: { env: ONE_KEY } }\nslos: { ttft: P50 TTFT < 1us }\n";
+    let text = tool::on_the_simulator("{ levels: { users: 1, requests: 3 } }", more);
+    let set = format!("description={SECRET}");
+    let typed = ["--set", &set, "--compat", SUITES];
+    let asked = [typed.as_slice(), &["--token", token]].concat();
+    let in_description = format!("vars: {{ note: {{ env: NOTE }} }}\n{text}").replace(
+        "name: trial",
+        "name: trial\ndescription: \"${{ vars.note }}\"",
+    );
+    for (text, words, variables) in [
+        (&text, asked.as_slice(), [("ONE_KEY", SECRET), ("NOTE", "")]),
+        (
+            &in_description,
+            &["--compat", SUITES],
+            [("SCENARIO_TOKEN", token), ("NOTE", token)],
+        ),
+    ] {
+        let desk = Desk::new();
+        let ended = desk.start_run(text, words, &variables).end().with_code(1);
+        silent("run", &ended);
+        let files = below(&desk.path("results"));
+        let is_told = |path: &&std::path::PathBuf| path.ends_with("environment_info.json");
+        assert_eq!(files.iter().filter(is_told).count(), 1);
+        for path in &files {
+            let bytes = content(path);
+            clean(&path.display().to_string(), &bytes);
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(!text.contains(token), "{}: {text}", path.display());
+        }
+        for told in [&ended.out, &ended.err] {
+            assert!(!told.contains(token), "{told}");
+        }
+        let again = if words.contains(&"--set") {
+            format!("scenario run trial.yaml --set 'description=***' --compat {SUITES}")
+        } else {
+            format!("scenario run trial.yaml --compat {SUITES}")
+        };
+        let verdict = &ended.report()["verdicts"][0];
+        assert_eq!(verdict["rerun"], again, "{verdict:#}");
+    }
+}
+
 /// In a debug build a run can be made to crash with the worst that a message could hold.
 #[cfg(debug_assertions)]
 #[test]
