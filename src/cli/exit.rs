@@ -11,7 +11,8 @@ pub enum Exit {
     Failed,
     /// The command line or the scenario file is wrong; nothing was sent.
     Usage,
-    /// Could not measure: no SLO failed, but one could not be judged.
+    /// Could not measure, or not keep what was measured: no SLO failed, but one could not be judged, or something could not be
+    /// written or sent.
     Inconclusive,
     /// Interrupted by a signal (its number); every report was still written.
     Interrupted(u32),
@@ -59,13 +60,14 @@ exit codes of `scenario run` and `scenario quick`
     0   every SLO of level `fail` passed (or there are none: status `measured`)
     1   an SLO failed, also when its `abort` rule stopped the cell
     2   the command line or the scenario file is wrong; nothing was sent
-    3   could not measure: backend not ready, auth refused, no data, or a guard made a verdict inconclusive
+    3   could not measure: backend not ready, auth refused, no data, or a guard made a verdict inconclusive;
+        or it was measured, and not everything could be written or sent where it was asked for
   130   interrupted by Ctrl-C; every report is still written, marked `interrupted` (a second Ctrl-C quits without them)
   143   ended by SIGTERM; likewise
   101   a bug in scenario itself
 
-Worst wins: 1 over 3 over 0. `--inconclusive warn` turns 3 into 0 with a warning; `--exit-zero` turns 1 and 3 into 0,
-for report-only runs. `scenario check` exits with 0 or 2.
+Worst wins: 1 over 3 over 0. `--inconclusive warn` turns 3 into 0 with a warning, where nothing is lost; `--exit-zero` turns
+1 and 3 into 0, for report-only runs. `scenario check` exits with 0 or 2.
 ";
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub(super) fn run(args: &RunArgs, command: &[String], console: &Console) -> anyh
         } else {
             args.output.clone()
         };
-        exit = exit.worse(execute(
+        let ended = execute(
             plan,
             sources,
             &output,
@@ -76,7 +76,16 @@ pub(super) fn run(args: &RunArgs, command: &[String], console: &Console) -> anyh
             &interrupt,
             live.as_ref(),
             console,
-        )?);
+        );
+        exit = exit.worse(match ended {
+            Ok(ended) => ended,
+            Err(error) if number == 0 => return Err(error),
+            // What was measured before keeps its verdict.
+            Err(error) => {
+                tell(&error, console);
+                Exit::Inconclusive
+            }
+        });
         if interrupt.count() > 0 {
             break;
         }
@@ -223,7 +232,11 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Runs one plan to its verdict.
+/// Runs one plan to its verdict. What cannot be written or sent when it was measured is told, and costs none of the rest: it makes
+/// the exit code worse, unless that is not asked for.
+///
+/// # Errors
+/// It cannot begin: nothing was sent.
 pub(super) fn execute(
     plan: &Plan,
     sources: &Sources,
@@ -288,6 +301,8 @@ pub(super) fn execute(
     };
     let seen = run::run(plan, &mut world);
     let (mut known, trouble) = watch.finish();
+    let mut trouble = Vec::from_iter(trouble);
+    let mut tried = |written: anyhow::Result<()>| trouble.extend(written.err());
 
     let ending = RunEnding {
         interrupted: interrupt
@@ -297,53 +312,42 @@ pub(super) fn execute(
         exit_zero: output.exit_zero,
     };
     let report = frame.report(&seen, &mut known, ending, began.elapsed());
-    results.write(&report, &view)?;
+    tried(results.write(&report, &view));
     let charts = charts::charts(&report, seen.iter().filter_map(CellResult::observations));
-    results.write_page(&report, &charts)?;
+    tried(results.write_page(&report, &charts));
     if let Some(live) = &live {
         live.ended(&report, &charts);
     }
     let names = Names::of(plan);
-    results.replace("requests.csv", |file| {
-        csv::requests(
-            seen.iter()
-                .filter_map(CellResult::observations)
-                .flat_map(|seen| rows(&names, seen)),
-            file,
-        )
-    })?;
-    results.write_compat(&output.compat, (&report, &charts), results.folder())?;
-    requests.finish()?;
-    // What others do not take is told at the end, and takes nothing from what is here.
-    let mut trouble = trouble;
-    for output in &plan.outputs {
+    let table = || {
         let runs = seen.iter().filter_map(CellResult::observations);
-        let table = runs.flat_map(|seen| rows(&names, seen));
-        if let Err(error) = outputs::write(
+        runs.flat_map(|seen| rows(&names, seen))
+    };
+    tried(results.replace("requests.csv", |file| csv::requests(table(), file)));
+    tried(results.write_compat(&output.compat, (&report, &charts), results.folder()));
+    tried(requests.finish().map(drop).map_err(anyhow::Error::from));
+    for output in &plan.outputs {
+        tried(outputs::write(
             output,
             &report,
             &results,
-            table,
+            table(),
             &console.masker,
             &environment,
-        ) {
-            trouble.get_or_insert(error);
-        }
+        ));
     }
-    if let Some(wanted) = &plan.plots
-        && let Err(error) = outputs::draw(wanted, &report, &charts, &results)
-    {
-        trouble.get_or_insert(error);
+    if let Some(wanted) = &plan.plots {
+        tried(outputs::draw(wanted, &report, &charts, &results));
     }
     if let Some(path) = &output.summary_md {
         let summary = markdown::render(&report, &view);
-        append(path, &console.masker.text(&summary))
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
+        let written = append(path, &console.masker.text(&summary));
+        tried(written.with_context(|| format!("cannot write `{}`", path.display())));
     }
     if let Some(path) = &output.tap {
         let points = tap::render(&report, &view);
-        std::fs::write(path, console.masker.text(&points).as_bytes())
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
+        let written = std::fs::write(path, console.masker.text(&points).as_bytes());
+        tried(written.with_context(|| format!("cannot write `{}`", path.display())));
     }
     if let Some(path) = environment("GITHUB_STEP_SUMMARY") {
         add_to_step_summary(&path, &markdown::render(&report, &view), console);
@@ -361,23 +365,25 @@ pub(super) fn execute(
         ));
     }
     if let Some(upload) = &upload {
-        match upload.put(results.folder()) {
-            Ok(files) => console.talk(&format!(
-                "{files} files put there: {}",
-                upload.url_of("report.html")
-            )),
-            Err(error) => {
-                trouble.get_or_insert(error);
-            }
-        }
+        tried(upload.put(results.folder()).map(|files| {
+            let page = upload.url_of("report.html");
+            console.talk(&format!("{files} files put there: {page}"));
+        }));
     }
     if output.open {
         super::report::open(&results.folder().join("report.html"), console);
     }
-    match trouble {
-        Some(error) => Err(error),
-        None => Ok(exit(&report)),
-    }
+    trouble.iter().for_each(|error| tell(error, console));
+    let verdict = exit(&report);
+    Ok(if trouble.is_empty() || output.exit_zero {
+        verdict
+    } else {
+        verdict.worse(Exit::Inconclusive)
+    })
+}
+
+fn tell(error: &anyhow::Error, console: &Console) {
+    console.talk(&format!("error: {error:#}"));
 }
 
 /// Adds to the page of the job; a page that cannot be written ends no run.

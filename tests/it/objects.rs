@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use scenario::workload::{Objects, StoreSettings};
 
-use crate::tool::{CALM, Desk, Ended};
+use crate::tool::{CALM, Desk, Ended, on_the_simulator};
 
 /// Buckets by path, like `/bucket/key`, and what was asked of them.
 #[derive(Clone, Default)]
@@ -305,8 +305,7 @@ fn results_go_into_a_bucket_and_stay_here() {
 #[test]
 fn a_bucket_that_takes_nothing_is_told_and_results_stay_here() {
     let (desk, store) = (Desk::new(), Store::start());
-    let ended = run(&desk, &store, "s3://closed/nightly");
-    assert_ne!(ended.code, Some(0));
+    let ended = run(&desk, &store, "s3://closed/nightly").with_code(3);
     for told in [
         "the results stay in `results/trial/",
         "cannot put `",
@@ -314,9 +313,42 @@ fn a_bucket_that_takes_nothing_is_told_and_results_stay_here() {
     ] {
         assert!(ended.err.contains(told), "{}", ended.err);
     }
-    assert!(only_folder(&desk).join("report.json").is_file());
-    let wrong = run(&desk, &store, "s3://");
+    let report = only_folder(&desk).join("report.json");
+    let report = std::fs::read_to_string(report).unwrap();
+    assert!(report.contains("\"status\": \"measured\""), "{report}");
+    let wrong = run(&desk, &store, "s3://").with_code(2);
     assert!(wrong.err.contains("it names no bucket"), "{}", wrong.err);
+}
+
+/// What is lost on the way is told, and neither the verdict nor another file is lost with it.
+#[test]
+fn a_store_that_is_away_costs_no_measurement_and_no_verdict() {
+    let (desk, store) = (Desk::new(), Store::start());
+    let settings = store.settings();
+    let variables: Vec<(&str, &str)> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    for (name, bound) in [("ma", "9s"), ("mb", "1us")] {
+        let more = format!("slos: {{ ttft: P50 TTFT < {bound} }}\n");
+        let text = on_the_simulator("{ levels: { users: 1, requests: 3 } }", &more);
+        desk.write(&format!("{name}.yaml"), &text.replace("trial", name));
+    }
+    for (words, code) in [
+        (&["ma.yaml", "mb.yaml"][..], 1),
+        (&["ma.yaml"], 3),
+        (&["ma.yaml", "--inconclusive", "warn"], 3),
+        (&["ma.yaml", "mb.yaml", "--exit-zero"], 0),
+    ] {
+        let words = [&["run", "--out", "s3://closed/p"], words].concat();
+        let ended = desk.start(&words, &variables).end().with_code(code);
+        for file in words.iter().filter_map(|word| word.strip_suffix(".yaml")) {
+            let told = format!("the results stay in `results/{file}/");
+            assert!(ended.err.contains(&told), "{}", ended.err);
+            let told = format!("report: results/{file}/");
+            assert!(ended.out.contains(&told), "{}", ended.out);
+        }
+    }
 }
 
 /// The folder of the only run so far.

@@ -222,7 +222,11 @@ fn a_receiver_that_refuses_is_told_and_the_results_are_there() {
     let (url, _told) = receiver("400 Bad Request");
     let desk = Desk::new();
     let more = format!("outputs: [{{ format: otlp, url: \"{url}\" }}]\n");
-    let ended = desk.run(&on_the_simulator(LOAD, &more), &[]).with_code(2);
+    let words = ["--tap", "nowhere/out.tap"];
+    let ended = desk.run(&on_the_simulator(LOAD, &more), &words);
+    let ended = ended.with_code(3);
+    let told = "error: cannot write `nowhere/out.tap`";
+    assert!(ended.err.contains(told), "{}", ended.err);
     assert!(
         ended
             .err
