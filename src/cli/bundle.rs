@@ -17,7 +17,7 @@ use super::file;
 use crate::diagnostic::{Sources, Span};
 use crate::secret::Masker;
 use crate::spec::{Composition, NamedOutside, RemoteFile};
-use crate::workload::Library;
+use crate::workload::{Library, is_object_url};
 
 /// The name and version of the format.
 const FORMAT: &str = "scenario.bundle/v1";
@@ -150,23 +150,14 @@ impl Pack {
         let library = Library::of_environment(|name| std::env::var(name).ok());
         let mut names = BTreeMap::new();
         for file in remote {
-            let on_hub = file.url.strip_prefix("hf://datasets/");
-            let mut parts = on_hub.into_iter().flat_map(|name| name.splitn(3, '/'));
-            let path = match (parts.next(), parts.next(), parts.next(), &file.sha256) {
-                (Some(owner), Some(name), inside, _) => {
-                    library.dataset(&format!("{owner}/{name}"), inside)?
-                }
-                (_, _, _, Some(sha256)) => library.download(&file.url, sha256)?,
-                // The plan has refused it.
-                _ => continue,
+            let path = library.fetched(&file.url, file.sha256.as_deref())?;
+            // What the hub calls its file is clear only now; elsewhere it is kept by its digest, and the ending tells how it is read.
+            let bare = if file.url.starts_with("hf://") {
+                path.file_name().unwrap_or_default().to_string_lossy()
+            } else {
+                last_name(&file.url).into()
             };
-            // What was downloaded is kept by its digest; the ending tells how it is read.
-            let bare = match on_hub {
-                Some(_) => path.file_name().unwrap_or_default().to_string_lossy(),
-                None => file.url.rsplit('/').next().unwrap_or_default().into(),
-            };
-            let bare = bare.split(['?', '#']).next().unwrap_or_default();
-            let name = self.name(bare);
+            let name = self.name(&bare);
             let bytes = std::fs::read(&path)
                 .with_context(|| format!("cannot read `{}`", path.display()))?;
             self.add(&name, bytes, vec![file.key.clone()], masker)?;
@@ -239,6 +230,16 @@ impl Pack {
         };
         written().with_context(|| format!("cannot write `{}`", out.display()))
     }
+}
+
+/// What the file behind a URL or in an object store is called.
+fn last_name(url: &str) -> &str {
+    let path = if is_object_url(url) {
+        url
+    } else {
+        url.split(['?', '#']).next().unwrap_or_default()
+    };
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// A file, or the files in a folder, each with its name in the bundle.

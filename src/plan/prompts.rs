@@ -295,80 +295,26 @@ fn located(
     found: &mut Vec<Diagnostic>,
 ) -> Option<PathBuf> {
     let written = path.value.to_str().unwrap_or_default();
-    let Some((scheme, rest)) = written.split_once("://") else {
+    let sha256 = sha256.map(|sha256| sha256.value.as_str());
+    let (at, is_elsewhere) = (path.span, written.contains("://"));
+    let located = if is_elsewhere {
+        options.library.fetched(written, sha256)
+    } else {
         let file = absolute(path, sources);
-        let whole = match sha256 {
-            Some(sha256) => options.library.verify(&file, &sha256.value),
-            None => Ok(()),
-        };
-        return match whole {
-            Ok(()) => Some(file),
-            Err(error) => {
-                found.push(Diagnostic::error("S155", error.to_string()).at(path.span, ""));
-                None
-            }
-        };
+        let whole = sha256.map_or(Ok(()), |sha256| options.library.verify(&file, sha256));
+        whole.map(|()| file)
     };
-    let wrong = |message: String, help: &str| {
-        Some(
-            Diagnostic::error("S155", message)
-                .at(path.span, "")
-                .help(help),
-        )
-    };
-    let fetched = match (scheme, sha256) {
-        ("hf", _) => match rest
-            .strip_prefix("datasets/")
-            .map(|name| name.splitn(3, '/'))
-        {
-            Some(mut parts) => match (parts.next(), parts.next(), parts.next()) {
-                (Some(owner), Some(name), file) => {
-                    options.library.dataset(&format!("{owner}/{name}"), file)
-                }
-                _ => {
-                    found.extend(wrong(
-                        "a data set on the hub has an owner and a name".to_owned(),
-                        "write `hf://datasets/OWNER/NAME/FILE`",
-                    ));
-                    return None;
-                }
-            },
-            None => {
-                found.extend(wrong(
-                    format!("`{written}` names no data set"),
-                    "write `hf://datasets/OWNER/NAME/FILE`",
-                ));
-                return None;
-            }
-        },
-        ("http" | "https", Some(sha256)) => options.library.download(written, &sha256.value),
-        ("http" | "https", None) => {
-            found.extend(wrong(
-                "a file behind a URL needs its `sha256`".to_owned(),
-                "without it nobody knows whether two runs had the same prompts",
-            ));
-            return None;
-        }
-        ("s3" | "gs", sha256) => {
-            let sha256 = sha256.map(|sha256| sha256.value.as_str());
-            options.library.object(written, sha256)
-        }
-        _ => {
-            found.extend(wrong(
-                format!("`{scheme}://` is no place for a data set"),
-                "write a path, `hf://datasets/OWNER/NAME/FILE`, `s3://BUCKET/KEY`, `gs://BUCKET/KEY` or an `https` URL",
-            ));
-            return None;
-        }
-    };
-    fetched
+    located
         .map_err(|error| {
-            let later = options.dry && matches!(error, WorkloadError::NotCached { .. });
-            found.push(if later {
-                let message = format!("{error}: its prompts are not looked at");
-                Diagnostic::warning("L151", message).at(path.span, "")
-            } else {
-                Diagnostic::error("S155", error.to_string()).at(path.span, "")
+            found.push(match error {
+                WorkloadError::Address { message, help } => {
+                    Diagnostic::error("S155", message).at(at, "").help(help)
+                }
+                WorkloadError::NotCached { .. } if options.dry => {
+                    let message = format!("{error}: its prompts are not looked at");
+                    Diagnostic::warning("L151", message).at(at, "")
+                }
+                error => Diagnostic::error("S155", error.to_string()).at(at, ""),
             });
         })
         .ok()

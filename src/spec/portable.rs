@@ -68,8 +68,7 @@ pub(super) fn files(root: &Node, sources: &Sources) -> Vec<NamedFile> {
             ["models", _, "tokenizer"] => sources.directory(node.span.source).join(text).exists(),
             _ => false,
         };
-        let remote = ["hf://", "http://", "https://"];
-        if names_file && !remote.iter().any(|scheme| text.starts_with(scheme)) {
+        if names_file && !text.contains("://") {
             found.push(NamedFile {
                 key: path.join("."),
                 span: node.span,

@@ -58,6 +58,14 @@ pub enum WorkloadError {
         /// Why not.
         message: String,
     },
+    /// An address names no file.
+    #[error("{message}: {help}")]
+    Address {
+        /// Why not.
+        message: String,
+        /// What to write.
+        help: &'static str,
+    },
     /// An object store does not do what is asked of it.
     #[error("`{url}`: {message}")]
     Store {

@@ -29,6 +29,7 @@ mod words;
 mod tokenizer;
 mod template;
 mod library;
+mod address;
 mod objects;
 mod survey;
 mod canonical;

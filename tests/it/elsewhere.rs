@@ -104,7 +104,8 @@ fn a_bundle_brings_what_was_fetched_and_tells_what_it_does_not_bring() {
     let desk = Desk::new();
     let lines = "Hello\nName three rivers\n";
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/data/lines.txt", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap();
+    let url = format!("http://{address}/data/lines.txt?signed=a/b");
     let served = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut head = Vec::new();

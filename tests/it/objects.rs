@@ -351,6 +351,34 @@ fn a_store_that_is_away_costs_no_measurement_and_no_verdict() {
     }
 }
 
+#[test]
+fn a_bundle_brings_what_lies_in_a_store() {
+    let (desk, store) = (Desk::new(), Store::start());
+    store.keep(
+        "/sets/deep/lines.jsonl",
+        b"{\"prompt\": \"Name three rivers\"}\n",
+    );
+    let more = "prompts: { p: { source: file, path: \"s3://sets/deep/lines.jsonl\" } }\n";
+    let text = on_the_simulator("{ levels: { users: 1, requests: 3 } }", more);
+    desk.write("trial.yaml", &text);
+    let settings = store.settings();
+    let variables: Vec<(&str, &str)> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let words = ["bundle", "trial.yaml", "-o", "trial.tar"];
+    let told = desk.start(&words, &variables).end().with_code(0).out;
+    assert_eq!(told, "trial.tar: trial and 1 file of it\n");
+    // Elsewhere, without a store.
+    let other = Desk::new();
+    std::fs::copy(desk.path("trial.tar"), other.path("trial.tar")).unwrap();
+    let words = ["run", "trial.tar", "--out", "results"];
+    other.tool(&words).with_code(0);
+    let bytes = std::fs::read(other.path("trial.tar")).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains("path: files/1-lines.jsonl"), "{text}");
+}
+
 /// The folder of the only run so far.
 fn only_folder(desk: &Desk) -> std::path::PathBuf {
     let mut runs = std::fs::read_dir(desk.path("results/trial")).unwrap();
