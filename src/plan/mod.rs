@@ -40,7 +40,6 @@ pub use conversations::takes_messages;
 pub use external::ExternalBench;
 pub use fairness::{Fairness, Matter};
 pub use launch::{Launch, Lifetime, Offline, Port, ReadyRule, StopSignal};
-pub use outputs::plot_names;
 pub use presets::SimulatedArgs;
 pub use resolve::{PlanOptions, distinct, mistakes, plan};
 pub use search::{Search, Step, Tried};

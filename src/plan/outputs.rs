@@ -77,7 +77,7 @@ const PLOTS: [&str; 16] = [
 ];
 
 /// Every plot that may be drawn of these cells; what a run has nothing to draw of is missing in the end.
-pub fn plot_names(cells: &[Cell]) -> BTreeSet<String> {
+fn plot_names(cells: &[Cell]) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = PLOTS.map(str::to_owned).into();
     for cell in cells {
         names.insert(format!("throughput_{}", cell.model.key));
