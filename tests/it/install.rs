@@ -112,6 +112,10 @@ fn a_debian_package_is_built_and_says_what_it_is() {
     };
     assert_eq!(field("Version"), VERSION);
     assert_eq!(field("Depends"), "");
+    // Lintian takes a host without a dot for none, and no release is packed.
+    let maintainer = field("Maintainer");
+    let host = maintainer.split_once('@').unwrap().1;
+    assert!(host.contains('.'), "{maintainer}");
     let contents = printed(Command::new("dpkg-deb").args(["--contents", &package]));
     for path in [
         "./usr/bin/scenario",
@@ -210,17 +214,24 @@ fn install(desk: &Desk, wanted: &str, reference: &str) -> Output {
         .unwrap()
 }
 
-#[test]
-fn the_action_installs_what_the_workflow_releases_and_nothing_else() {
-    let desk = Desk::new();
-    let archive = archive(&desk);
+/// A release of this version on this disk; gives its folder and its digests.
+fn release(desk: &Desk) -> (PathBuf, String) {
+    let archive = archive(desk);
     let release = desk.path(&format!("somebody/scenario/releases/download/v{VERSION}"));
     std::fs::create_dir_all(&release).unwrap();
     let name = archive.file_name().unwrap();
     std::fs::copy(&archive, release.join(name)).unwrap();
     let sums = printed(Command::new("sha256sum").arg(name).current_dir(&release));
     std::fs::write(release.join("SHA256SUMS"), &sums).unwrap();
-    for (wanted, reference) in [(VERSION, "main"), ("", &format!("v{VERSION}"))] {
+    (release, sums)
+}
+
+#[test]
+fn the_action_installs_what_the_workflow_releases_and_nothing_else() {
+    let desk = Desk::new();
+    let (release, sums) = release(&desk);
+    let tag = format!("v{VERSION}");
+    for (wanted, reference) in [(VERSION, "main"), (&tag, "main"), ("", &tag)] {
         let installed = install(&desk, wanted, reference);
         assert!(
             installed.status.success(),
@@ -244,6 +255,86 @@ fn the_action_installs_what_the_workflow_releases_and_nothing_else() {
     assert!(!install(&desk, VERSION, "main").status.success());
     // A release that does not exist is no reason to go on.
     assert!(!install(&desk, "99.0.0", "main").status.success());
+    // What is no version is not built in its place.
+    for wanted in ["latest", "0.1", "0.1.0 --force"] {
+        let refused = install(&desk, wanted, "main");
+        assert_eq!(refused.status.code(), Some(1), "{wanted}");
+        assert_eq!(
+            String::from_utf8_lossy(&refused.stdout),
+            format!(
+                "::error::`version: {wanted}` is neither a release, like 0.1.0, nor `source`\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn the_gitlab_job_installs_a_release_from_where_it_is_told() {
+    let desk = Desk::new();
+    let (release, sums) = release(&desk);
+    let job = &yaml("docs/ci/gitlab.yml")[".scenario"];
+    assert_eq!(job["variables"]["SCENARIO_VERSION"].as_str(), Some(VERSION));
+    let script = job["before_script"][0].as_str().unwrap();
+    let path = desk.write("before.sh", &format!("{script}\nscenario --version\n"));
+    let releases = format!("file://{}", release.parent().unwrap().display());
+    // In an image without bash the runner takes `sh`.
+    let job = |shell: &str, releases: &str| {
+        let mut job = Command::new(shell);
+        job.arg("-e").arg(&path).env("SCENARIO_VERSION", VERSION);
+        job.env("SCENARIO_RELEASES", releases).output().unwrap()
+    };
+    for shell in ["bash", "sh"] {
+        let done = job(shell, &releases);
+        let told = String::from_utf8_lossy(&done.stdout);
+        assert!(
+            told.ends_with(&format!(": OK\nscenario {VERSION}\n")),
+            "{done:?}"
+        );
+        let told = job(shell, "");
+        assert!(!told.status.success());
+        let told = String::from_utf8_lossy(&told.stderr);
+        assert!(
+            told.contains("SCENARIO_RELEASES: set it to where"),
+            "{told}"
+        );
+    }
+    let spoiled = format!("{}{}", "0".repeat(64), &sums[64..]);
+    std::fs::write(release.join("SHA256SUMS"), spoiled).unwrap();
+    assert!(!job("sh", &releases).status.success());
+}
+
+/// The step of the release that looks at the program, as the runner would run it.
+#[test]
+fn a_program_that_needs_others_is_not_released() {
+    let workflow = yaml(".github/workflows/release.yml");
+    let steps = workflow["jobs"]["program"]["steps"].as_sequence().unwrap();
+    let mut scripts = steps.iter().filter_map(|step| step["run"].as_str());
+    let script = scripts.find(|script| script.contains("ldd")).unwrap();
+    let desk = Desk::new();
+    let path = desk.write("step.sh", script);
+    std::fs::create_dir_all(desk.path("target/here/dist")).unwrap();
+    let program = desk.path("target/here/dist/scenario");
+    let step = || {
+        let mut step = Command::new("bash");
+        step.args(["--noprofile", "--norc", "-eo", "pipefail"]);
+        step.arg(&path).env("TARGET", "here");
+        step.current_dir(desk.path("")).output().unwrap()
+    };
+    std::fs::copy("/bin/true", &program).unwrap();
+    let refused = step();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let told = String::from_utf8_lossy(&refused.stdout);
+    assert!(told.contains("is linked dynamically"), "{told}");
+    std::fs::remove_file(&program).unwrap();
+    desk.write(
+        "target/here/dist/scenario",
+        "#!/bin/sh\necho it ran \"$2\"\n",
+    );
+    done(Command::new("chmod").arg("755").arg(&program));
+    let taken = step();
+    assert!(taken.status.success(), "{taken:?}");
+    let told = String::from_utf8_lossy(&taken.stdout);
+    assert_eq!(told, "it ran scenarios/quickstart.yaml\n");
 }
 
 #[test]
