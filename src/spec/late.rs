@@ -14,7 +14,7 @@ use super::same::alike;
 use super::schema::Definitions;
 use super::tree::{Content, Map, Node};
 use super::types::RequestSpec;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Severity, Span};
 
 /// The names of a cell, for expressions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +115,10 @@ impl Asked {
             return Err(problems.list);
         }
         let spec = RequestSpec::decode(&node, &mut problems);
+        // What is merely surprising was told when the file was read.
+        problems
+            .list
+            .retain(|problem| problem.severity == Severity::Error);
         spec.filter(|_| problems.list.is_empty())
             .map(Cow::Owned)
             .ok_or(problems.list)

@@ -264,6 +264,24 @@ fn a_request_knows_its_cell() {
 }
 
 #[test]
+fn a_word_that_surprises_other_readers_takes_nothing_from_a_cell() {
+    let story = Story::of(
+        "=== main.yaml\nversion: 1\nbackends: { vllm: \"http://localhost:8000\" }\n\
+         load: { a: { levels: { users: 4, for: 30s } } }\n\
+         request: { max_tokens: 64, temperature: 0.7, extra: { user: \"${{ cell.backend }}\", safe: yes } }\n",
+    );
+    let (reading, sources) = story.composed();
+    let told: Vec<_> = reading.diagnostics.iter().map(|told| told.code).collect();
+    assert_eq!(told, ["L010"]);
+    let spec = reading.spec.unwrap();
+    let (plan, _) = plan::plan(&spec, &sources, &PlanOptions::default()).unwrap();
+    let request = &plan.cells[0].request;
+    assert_eq!((request.max_tokens, request.temperature), (64, 0.7));
+    let extra = serde_json::Value::Object(request.extra.clone());
+    assert_eq!(extra.to_string(), r#"{"user":"vllm","safe":"yes"}"#);
+}
+
+#[test]
 fn what_does_not_fit_in_a_cell_is_told_once_at_its_place() {
     for (request, expected) in [
         (
