@@ -25,7 +25,7 @@ use nix::unistd::{Pid, getpid, getppid};
 
 /// The word that makes this program a guard.
 pub const GUARD: &str = "__guard";
-/// The word that makes this program a guard which leaves alone what a command that has ended by itself has put in the background.
+/// The word that makes this program a guard which leaves alone what a command that has ended well has put in the background.
 pub const LOOSE_GUARD: &str = "__loose_guard";
 /// The word that makes this program become a command which dies with its guard.
 pub const ENGINE: &str = "__engine";
@@ -94,10 +94,10 @@ fn become_command(words: &[OsString]) -> u8 {
     127
 }
 
-/// What becomes of the processes that a command leaves when it ends by itself.
+/// What becomes of the processes that a command leaves when it ends by itself, with exit code 0; after any other end they are killed.
 #[derive(Clone, Copy, PartialEq)]
 enum After {
-    /// They are killed.
+    /// They are killed, too.
     Clear,
     /// They stay: an engine that was brought up, perhaps.
     Leave,
@@ -145,7 +145,8 @@ fn hold(command: &[OsString], after_end: After) -> std::io::Result<String> {
     };
     tell(&format!("started {}", engine.map_or(0, Pid::as_raw)));
     let mut end = watch(engine, &signals);
-    if after_end == After::Clear || !matches!(end, Ok(Some(_))) {
+    let came_up = matches!(end, Ok(Some(WaitStatus::Exited(_, 0))));
+    if after_end == After::Clear || !came_up {
         if let Some(engine) = engine {
             let _ = killpg(engine, Signal::SIGKILL);
         }

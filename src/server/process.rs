@@ -36,7 +36,7 @@ pub struct CommandLine {
     pub cwd: Option<PathBuf>,
     /// A command that runs in every case when it has ended, also when this process is killed.
     pub after: Vec<String>,
-    /// What it puts in the background stays when it has ended by itself: it may have brought an engine up.
+    /// What it puts in the background stays when it has ended with exit code 0: it may have brought an engine up.
     pub leaves: bool,
     /// Environment variables of this process that it does not get, unless `env` has them: secrets of others.
     pub withheld: Vec<String>,
@@ -399,7 +399,8 @@ fn is_program(path: &Path) -> bool {
         .is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
 }
 
-/// Runs a command to its end, as one that brings something up. What it leaves in the background stays: it is meant to.
+/// Runs a command to its end, as one that brings something up. What one that ends well leaves in the background stays if it is
+/// meant to; what is left of one that fails is cleared away.
 ///
 /// # Errors
 /// It cannot be started, does not end in time, or ends with anything but 0: in words, with its last ones.

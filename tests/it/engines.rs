@@ -241,6 +241,23 @@ fn up_and_down_commands_stand_around_the_cells_of_an_attached_backend() {
     mark.until_nothing_is_left();
 }
 
+#[test]
+fn what_a_failed_up_has_started_is_not_left() {
+    let mark = Mark::new("half-up");
+    let desk = Desk::new();
+    let engine = mock(&mark, "").replace("{port}", "0");
+    desk.write(
+        "up.sh",
+        &format!("setsid {engine} >/dev/null 2>&1 &\ntouch begun\nexit 5\n"),
+    );
+    let backend = "{ kind: openai, url: \"http://127.0.0.1:1\", up: [sh, up.sh] }";
+    let ended = desk.run(&scenario(backend, TEN, GATE), &[]).with_code(3);
+    let why = reason(&ended);
+    assert!(why.contains("exit code 5"), "{why}");
+    assert!(desk.path("begun").exists());
+    mark.nothing_is_left();
+}
+
 // ---- ready means ready -------------------------------------------------------------------------------------------------------
 
 #[test]
