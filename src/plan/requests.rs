@@ -139,7 +139,17 @@ impl RequestParameters {
     /// What is asked beyond sampling and lengths: wishes, and `extra` over them.
     pub fn beyond(&self) -> Map<String, Value> {
         let mut keys = self.wishes.in_openai();
-        keys.extend(self.extra.clone());
+        self.lay_extra_over(&mut keys);
         keys
+    }
+
+    /// Puts `extra` over the fields of a request: an object into an object of the same name, anything else in place of what is there.
+    pub fn lay_extra_over(&self, fields: &mut Map<String, Value>) {
+        for (key, value) in &self.extra {
+            match (fields.get_mut(key), value) {
+                (Some(Value::Object(ours)), Value::Object(theirs)) => ours.extend(theirs.clone()),
+                _ => drop(fields.insert(key.clone(), value.clone())),
+            }
+        }
     }
 }

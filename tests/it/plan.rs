@@ -246,6 +246,25 @@ fn nearer_request_parameters_win_key_by_key() {
 }
 
 #[test]
+fn extra_is_laid_over_wishes_and_other_wishes_are_another_load() {
+    let planned = |thinking: &str| {
+        let text = format!(
+            "version: 1\nbackends: {{ vllm: http://localhost:8000 }}\nmodels: {{ m: m }}\n\
+             load: {{ l: {{ levels: {{ users: 2, requests: 6 }} }} }}\n\
+             request: {{ thinking: {thinking}, extra: {{ chat_template_kwargs: {{ x: 1 }} }} }}\n"
+        );
+        plan_of_text(&text, &PlanOptions::default())
+    };
+    let (on, off) = (planned("on"), planned("off"));
+    let beyond = serde_json::Value::Object(on.cells[0].request.beyond());
+    assert_eq!(
+        beyond.to_string(),
+        r#"{"chat_template_kwargs":{"enable_thinking":true,"x":1}}"#
+    );
+    assert_ne!(on.cells[0].digest, off.cells[0].digest);
+}
+
+#[test]
 fn a_million_arrivals_are_planned_in_constant_memory() {
     let text = "version: 1
 backends: { sim: { kind: simulator } }

@@ -55,12 +55,7 @@ impl BodyTemplate {
             ignore_eos,
         } = wording(dialect, parameters);
         wishes::put(dialect.api, &parameters.wishes, &mut fields);
-        for (key, value) in &parameters.extra {
-            match (fields.get_mut(key), value) {
-                (Some(Value::Object(ours)), Value::Object(theirs)) => ours.extend(theirs.clone()),
-                _ => drop(fields.insert(key.clone(), value.clone())),
-            }
-        }
+        parameters.lay_extra_over(&mut fields);
         let stream = fields
             .get("stream")
             .and_then(Value::as_bool)
