@@ -548,12 +548,13 @@ pub struct Stage {
 }
 
 impl Cell {
-    /// The id of a measured prompt, and its tokens as the engine sees them; `None` without a tokenizer, or for an API that puts an
-    /// unknown something around a prompt.
+    /// The id of a measured prompt, and its tokens as the engine sees them; `None` without a tokenizer, or where an unknown something
+    /// is put around a prompt: by the API, or with images, tools, and what is said to the chat template.
     pub fn counted_prompt(&self, ordinal: u64) -> Option<(Arc<str>, u32)> {
         let tokenizer = self.model.tokenizer.as_ref()?;
         let prompt = self.workload.prompt(ordinal);
         let tokens = match self.backend.api {
+            Api::Chat if prompt.images.is_some() || self.request.adds_to_prompts() => return None,
             Api::Chat => tokenizer.request_tokens(&prompt.text).ok()?,
             Api::Completions | Api::Generate => tokenizer.count(&prompt.text) + tokenizer.added(),
             Api::Responses

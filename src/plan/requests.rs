@@ -143,6 +143,18 @@ impl RequestParameters {
         keys
     }
 
+    /// Whether the chat template is told of more than messages, and may write more than them.
+    pub(super) fn adds_to_prompts(&self) -> bool {
+        let beyond = self.beyond();
+        let told = [
+            "chat_template",
+            "chat_template_kwargs",
+            "documents",
+            "tools",
+        ];
+        told.iter().any(|key| beyond.contains_key(*key))
+    }
+
     /// Puts `extra` over the fields of a request: an object into an object of the same name, anything else in place of what is there.
     pub fn lay_extra_over(&self, fields: &mut Map<String, Value>) {
         for (key, value) in &self.extra {

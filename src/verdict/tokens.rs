@@ -72,6 +72,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_added_to_a_prompt_unseen_is_not_compared() {
+        let counts = |change: fn(&mut crate::plan::RequestParameters)| {
+            let mut cell = counting_tokens(open_cell());
+            change(&mut cell.request);
+            cell.counted_prompt(0).is_some()
+        };
+        assert!(counts(|_| {}));
+        assert!(!counts(|request| request.wishes.thinking = Some(true)));
+        assert!(!counts(
+            |request| request.wishes.tools = vec![serde_json::Map::new()]
+        ));
+        assert!(!counts(|request| {
+            let told = serde_json::json!({ "reasoning_effort": "low" });
+            request
+                .extra
+                .insert("chat_template_kwargs".to_owned(), told);
+        }));
+    }
+
+    #[test]
     fn usage_that_is_not_the_tokenizers_is_doubted() {
         let right = told(0).unwrap();
         assert_eq!((right.key, &right.state), ("tokens", &State::Pass));
