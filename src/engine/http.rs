@@ -816,8 +816,9 @@ impl Progress {
             self.finish_reason = Some(reason.as_ref().into());
         }
         self.seen += 1;
-        if told.is_some() {
-            // The engine tells: nothing is left to count.
+        let output = read.output || (read.blank && told.is_some_and(|tokens| tokens > 0));
+        if output && told.is_some() {
+            // The engine tells: nothing is left to count. What it tells beside its output is about the whole answer.
             self.ends = None;
         }
         if self.only_counts && self.ends.is_none() {
@@ -829,7 +830,7 @@ impl Progress {
         {
             spoken.add_to(said);
         }
-        if read.output || (read.blank && told.is_some_and(|tokens| tokens > 0)) {
+        if output {
             if read.content {
                 self.first_content.get_or_insert(at);
             }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 
 use scenario::workload::{Tokenizer, TokenizerFiles};
 
@@ -15,19 +16,21 @@ const SAID: [&str; 3] = [
     " further product simple",
 ];
 
-/// An engine that tells nothing of tokens.
-fn engine() -> String {
+/// An engine that answers so, and tells nothing of the tokens of its events.
+fn engine(events: &str) -> String {
+    let events: Arc<str> = events.into();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || answer(stream));
+            let events = Arc::clone(&events);
+            std::thread::spawn(move || answer(stream, &events));
         }
     });
     url
 }
 
-fn answer(mut stream: TcpStream) {
+fn answer(mut stream: TcpStream, events: &str) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -42,10 +45,10 @@ fn answer(mut stream: TcpStream) {
         .map_or(0, |length| length.parse().unwrap());
     reader.read_exact(&mut vec![0; length]).unwrap();
     let (kind, body) = match head.starts_with("POST") {
-        true => ("text/event-stream", stream_of(&SAID)),
+        true => ("text/event-stream", events),
         false => (
             "application/json",
-            r#"{"object":"list","data":[{"id":"m"}]}"#.to_owned(),
+            r#"{"object":"list","data":[{"id":"m"}]}"#,
         ),
     };
     let _ = write!(
@@ -74,7 +77,7 @@ fn events_without_told_tokens_are_counted_by_the_tokenizer() {
     let tokens = tokenizer.count(&SAID.concat());
     assert!(tokens > 2 * SAID.len() as u32);
     let text = |model: &str| {
-        let engine = format!("{{ url: '{}' }}", engine());
+        let engine = format!("{{ url: '{}' }}", engine(&stream_of(&SAID)));
         let more = "slos: { smooth: P50 ITL < 10s }\n";
         scenario(&engine, "{ levels: { users: 1, requests: 8 } }", more)
             .replace("models: { m: any }", &format!("models: {{ m: {model} }}"))
@@ -99,4 +102,23 @@ fn events_without_told_tokens_are_counted_by_the_tokenizer() {
     let csv = ended.text("requests.csv");
     assert_eq!(column(&csv, "output_tokens"), vec!["3"; 8]);
     assert_eq!(column(&csv, "token_source"), vec!["events"; 8]);
+}
+
+#[test]
+fn what_a_stream_tells_of_the_whole_answer_leaves_its_events_to_be_counted() {
+    let recorded = include_str!("../../fixtures/dialects/messages-llamacpp.txt");
+    let (_, events) = recorded.split_once('\n').unwrap();
+    // More tokens than there are events.
+    let events = &events.replace(r#""output_tokens":6"#, r#""output_tokens":9"#);
+    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tokenizers/bytes");
+    let text = |model: &str| {
+        let engine = format!("{{ url: '{}', api: messages }}", engine(events));
+        let more = "slos: { smooth: P50 ITL < 10s }\n";
+        scenario(&engine, "{ levels: { users: 1, requests: 8 } }", more)
+            .replace("models: { m: any }", &format!("models: {{ m: {model} }}"))
+    };
+    let with = format!("{{ id: m, tokenizer: {} }}", tokenizer.display());
+    Desk::new().run(&text(&with), &[]).with_code(0);
+    // Without a tokenizer nobody knows how many tokens came with each event.
+    Desk::new().run(&text("m"), &[]).with_code(3);
 }
