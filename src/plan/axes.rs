@@ -51,6 +51,9 @@ pub(super) fn taken_apart(
         );
         return None;
     }
+    if !renamed.are_distinct(&sets, "S160", place, found) {
+        return None;
+    }
     let mut spec = spec.clone();
     spec.prompts = Some(Entries(sets));
     rename(&mut spec, &renamed);

@@ -1,6 +1,8 @@
 //! What becomes of a name in a scenario when the thing that it names is taken apart into several.
 
-use crate::diagnostic::Spanned;
+use std::collections::HashSet;
+
+use crate::diagnostic::{Diagnostic, Span, Spanned};
 use crate::spec::{
     CombinationSpec, Condition, Dimension, Entry, Id, OneOrMany, ScenarioSpec, WhereSpec,
 };
@@ -24,6 +26,33 @@ impl Renamed {
     pub(super) fn became<T>(&mut self, thing: &Entry<T>, apart: &[Entry<T>]) {
         let ids = apart.iter().map(|entry| entry.key.value.clone()).collect();
         self.names.push((thing.key.value.to_string(), ids));
+    }
+
+    /// Whether each of these has a name of its own, as ids must; where two have not, that is told at `place`.
+    pub(super) fn are_distinct<T>(
+        &self,
+        things: &[Entry<T>],
+        code: &'static str,
+        place: Span,
+        found: &mut Vec<Diagnostic>,
+    ) -> bool {
+        let what = match self.kind {
+            Dimension::Prompts => "prompt sets",
+            _ => "backends",
+        };
+        let mut names = HashSet::new();
+        let twice = things
+            .iter()
+            .filter(|thing| !names.insert(&*thing.key.value));
+        let before = found.len();
+        found.extend(twice.map(|thing| {
+            let message = format!("two {what} are called `{}`", thing.key.value);
+            Diagnostic::error(code, message)
+                .at(place, "")
+                .also(thing.key.span, "the second one")
+                .help("write each value once, and call nothing else as one that is made of them; shares are told apart to a tenth of a percent")
+        }));
+        found.len() == before
     }
 
     /// Whether nothing was taken apart.

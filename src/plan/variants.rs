@@ -45,6 +45,9 @@ pub(super) fn taken_apart(
         );
         return None;
     }
+    if !renamed.are_distinct(&backends, "S159", axes.span, found) {
+        return None;
+    }
     let mut spec = spec.clone();
     spec.backends = Entries(backends);
     retell(&mut spec, &renamed);

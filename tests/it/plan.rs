@@ -91,6 +91,7 @@ fn mistakes_are_told_all_at_once() {
     for name in [
         "matrix",
         "axes",
+        "twins",
         "no-lengths",
         "prefix-too-long",
         "context",
