@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::conversations::takes_messages;
 use super::prompts::{self, LoadedSet};
-use super::{Backend, Model, RequestParameters};
-use crate::diagnostic::{Diagnostic, Span};
-use crate::spec::{OverContext, PromptsSpec};
-use crate::workload::Context;
+use super::{Backend, Model, RequestParameters, backends, launch};
+use crate::diagnostic::{Diagnostic, Sources, Span};
+use crate::spec::{BackendSpec, Entry, OverContext, PromptsSpec};
+use crate::workload::{Beyond, Context};
 
 /// By which arguments engines are told their context, in tokens.
 const ARGUMENTS: [&str; 5] = [
@@ -18,11 +18,13 @@ const ARGUMENTS: [&str; 5] = [
     "-c",
 ];
 
-/// The set as it fits the model's context: `None` inside where it is as it was, nothing where that is a mistake.
+/// The set as it fits the model's context, or else what the engine is told of it (`started_with`): `None` inside where it is as it
+/// was, nothing where that is a mistake.
 pub(super) fn fitted(
     set: &LoadedSet,
     written: Option<&PromptsSpec>,
     model: &Model,
+    started_with: Option<u32>,
     backend: &Backend,
     request: &RequestParameters,
     found: &mut Vec<Diagnostic>,
@@ -34,8 +36,7 @@ pub(super) fn fitted(
         (None, Some(written)) => prompts::place(written),
         (None, None) => return Some(None),
     };
-    let told = model.context.or_else(|| launched_with(backend));
-    let tokens = match (what, told) {
+    let tokens = match (what, model.context.or(started_with)) {
         (OverContext::Error, _) => model.context,
         (OverContext::Skip | OverContext::Clip, None) => {
             found.push(unknown(what, model, place));
@@ -53,12 +54,8 @@ pub(super) fn fitted(
         tokenizer: model.tokenizer.clone(),
     };
     let beyond = set.workload.beyond(&context);
-    if beyond == 0 {
+    let Some(how_many) = how_many(beyond, what, &set.name) else {
         return Some(None);
-    }
-    let how_many = match beyond {
-        1 => format!("1 prompt of `{}` does not fit", set.name),
-        _ => format!("{beyond} prompts of `{}` do not fit", set.name),
     };
     let how_many = format!(
         "{how_many} the context of model `{}`, {tokens} tokens with the answer",
@@ -75,10 +72,11 @@ pub(super) fn fitted(
         return None;
     };
     let fate = match (what, beyond) {
-        (OverContext::Clip, 1) => "it is cut",
-        (OverContext::Clip, _) => "they are cut",
-        (OverContext::Skip | OverContext::Error, 1) => "it is left out",
-        (OverContext::Skip | OverContext::Error, _) => "they are left out",
+        (_, Beyond::Made { .. }) => "longer ones are made shorter",
+        (OverContext::Clip, Beyond::Prompts(1)) => "it is cut",
+        (OverContext::Clip, Beyond::Prompts(_)) => "they are cut",
+        (OverContext::Skip | OverContext::Error, Beyond::Prompts(1)) => "it is left out",
+        (OverContext::Skip | OverContext::Error, Beyond::Prompts(_)) => "they are left out",
     };
     found.push(Diagnostic::warning("L152", format!("{how_many}: {fate}")).at(place, ""));
     Some(Some(LoadedSet {
@@ -88,6 +86,29 @@ pub(super) fn fitted(
         cache: set.cache,
         workload: Arc::new(workload),
     }))
+}
+
+/// How many prompts do not fit, in words that the context follows; nothing where all do. That one may come which does not is no error.
+fn how_many(beyond: Beyond, what: OverContext, set: &str) -> Option<String> {
+    let (prompts, of) = match beyond {
+        Beyond::Prompts(0) => return None,
+        Beyond::Made { prompts: 0, .. } if what == OverContext::Error => return None,
+        Beyond::Made { prompts: 0, .. } => return Some(format!("prompts of `{set}` may not fit")),
+        Beyond::Prompts(prompts)
+        | Beyond::Made {
+            prompts,
+            of_first: None,
+        } => (prompts, String::new()),
+        Beyond::Made {
+            prompts,
+            of_first: Some(first),
+        } => (prompts, format!("of the first {first} ")),
+    };
+    Some(match (prompts, of.is_empty()) {
+        (1, true) => format!("1 prompt of `{set}` does not fit"),
+        (1, false) => format!("1 {of}prompts of `{set}` does not fit"),
+        _ => format!("{prompts} {of}prompts of `{set}` do not fit"),
+    })
 }
 
 fn unknown(what: OverContext, model: &Model, place: Span) -> Diagnostic {
@@ -103,9 +124,19 @@ fn unknown(what: OverContext, model: &Model, place: Span) -> Diagnostic {
     .help("give the model its `context` in tokens, like `context: 8192`")
 }
 
-/// The context that a launched engine is told by an argument.
-fn launched_with(backend: &Backend) -> Option<u32> {
-    let words = &backend.launch.as_ref()?.words;
+/// The context that the engine of a backend is told by an argument when it is started, also where the simulator stands in for it.
+pub(super) fn started_with(
+    entry: &Entry<BackendSpec>,
+    model: &Model,
+    sources: &Sources,
+) -> Option<u32> {
+    // What is wrong with it is told where it is started.
+    let wrong = &mut Vec::new();
+    let launch = launch::launch(entry, backends::kind(entry), Some(model), sources, wrong)?;
+    told_in(&launch.words)
+}
+
+fn told_in(words: &[String]) -> Option<u32> {
     words
         .iter()
         .zip(words.iter().skip(1).map(Some).chain([None]))

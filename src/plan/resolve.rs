@@ -754,7 +754,15 @@ impl<'a> Resolver<'a> {
         if let (Some(longest), false) = (set.workload.longest_answer(), capped) {
             request.max_tokens = longest;
         }
-        let fitted = context::fitted(set, written_prompts, model, &backend, &request, found)?;
+        let fitted = context::fitted(
+            set,
+            written_prompts,
+            model,
+            context::started_with(backend_entry, model, self.sources),
+            &backend,
+            &request,
+            found,
+        )?;
         let set = fitted.as_ref().unwrap_or(set);
         let replay = match &load.form.value {
             LoadForm::Trace(trace) => Some(self.replay(trace, set, &backend, model, found)?),

@@ -816,9 +816,9 @@ words! {
     pub enum OverContext {
         /// It is an error of the plan, where the model's `context` is written; the engine tells otherwise.
         Error = "error",
-        /// It is left out, and counted.
+        /// It is left out, and counted; one that is made is made shorter.
         Skip = "skip",
-        /// It is cut at its end; a conversation, before the turn that does not fit.
+        /// It is cut at its end; a conversation, before the turn that does not fit; one that is made is made shorter.
         Clip = "clip",
     }
 }

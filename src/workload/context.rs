@@ -6,15 +6,15 @@ use super::conversation::Conversation;
 use super::prompt::{Prompt, estimated_tokens};
 use super::tokenizer::Tokenizer;
 
-/// Tokens that a chat template puts around a message, where no tokenizer tells them.
-const TEMPLATE_TOKENS: u32 = 14;
+/// Tokens that a chat template puts around a message, where no tokenizer tells them: those of Llama 3, which the simulator has, too.
+pub(super) const TEMPLATE_TOKENS: u32 = 14;
 
 /// The room that a model has.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// Tokens of a prompt and its answer together.
     pub tokens: u32,
-    /// The longest answer that is asked for, where a prompt does not say.
+    /// The longest answer that is asked for; a prompt may ask for a shorter one.
     pub answer: u32,
     /// Whether a chat template is put around each message.
     pub chat: bool,
@@ -22,11 +22,25 @@ pub struct Context {
     pub tokenizer: Option<Arc<Tokenizer>>,
 }
 
+/// What of a set does not fit a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    /// So many of its prompts, none perhaps.
+    Prompts(u64),
+    /// Prompts that are made: some may be too long, and so many of the first ones are.
+    Made {
+        /// How many are too long.
+        prompts: u64,
+        /// Among how many of the first ones; `None`: among all.
+        of_first: Option<u64>,
+    },
+}
+
 impl Context {
     /// The prompt, if it fits behind `before` tokens that are put before it; or else, where it may be cut, as much of it as does. `None`
     /// where nothing of it fits, or it may not be cut.
     pub(super) fn fit(&self, prompt: &Prompt, before: u32, clip: bool) -> Option<Prompt> {
-        let answer = prompt.max_tokens.unwrap_or(self.answer);
+        let answer = self.answer_of(prompt.max_tokens);
         let room = self.tokens.checked_sub(answer)?.checked_sub(before)?;
         match &prompt.conversation {
             Some(conversation) => self.fit_turns(prompt, conversation, room, answer, clip),
@@ -83,16 +97,42 @@ impl Context {
         }
     }
 
+    /// The longest answer to a prompt that asks for so much by itself: as in its request, the smaller of the two.
+    pub(super) fn answer_of(&self, own: Option<u32>) -> u32 {
+        own.map_or(self.answer, |own| own.min(self.answer))
+    }
+
+    /// Tokens that the engine puts around a prompt.
+    pub(super) fn around(&self) -> u32 {
+        around(self.tokenizer.as_ref(), self.chat)
+    }
+
+    /// Tokens of a text that stands between others.
+    pub(super) fn count_within(&self, text: &str) -> u32 {
+        match &self.tokenizer {
+            Some(tokenizer) => tokenizer.count(text),
+            None => estimated_tokens(text.chars().count()),
+        }
+    }
+
     /// Tokens of a message with what is put around it.
     fn count(&self, text: &str) -> u32 {
         match (&self.tokenizer, self.chat) {
             (Some(tokenizer), true) => tokenizer
                 .request_tokens(text)
                 .unwrap_or_else(|_| tokenizer.count(text) + tokenizer.overhead()),
-            (Some(tokenizer), false) => tokenizer.count(text) + tokenizer.added(),
-            (None, true) => estimated_tokens(text.chars().count()) + TEMPLATE_TOKENS,
-            (None, false) => estimated_tokens(text.chars().count()),
+            _ => self.count_within(text) + self.around(),
         }
+    }
+}
+
+/// Tokens that an engine puts around a prompt: with or without a chat template.
+pub(super) fn around(tokenizer: Option<&Arc<Tokenizer>>, chat: bool) -> u32 {
+    match (tokenizer, chat) {
+        (Some(tokenizer), true) => tokenizer.overhead(),
+        (Some(tokenizer), false) => tokenizer.added(),
+        (None, true) => TEMPLATE_TOKENS,
+        (None, false) => 0,
     }
 }
 
@@ -121,18 +161,22 @@ mod tests {
         let cut = context().fit(&fitting, 1, true).unwrap();
         assert_eq!((cut.text.len(), cut.tokens), (4 * 89, Some(89)));
         assert_eq!(&*cut.json, format!("{:?}", cut.text));
-        let own = Prompt {
-            max_tokens: Some(50),
-            ..fitting.clone()
-        };
-        let cut = context().fit(&own, 0, true).unwrap();
-        assert_eq!((cut.text.len(), cut.max_tokens), (4 * 50, Some(50)));
         // The answer alone is as long as the context.
-        let nothing = Prompt {
-            max_tokens: Some(100),
-            ..fitting
+        let nothing = Context {
+            answer: 100,
+            ..context()
         };
-        assert_eq!(context().fit(&nothing, 0, true), None);
+        assert_eq!(nothing.fit(&fitting, 0, true), None);
+    }
+
+    #[test]
+    fn an_answer_is_capped_by_the_smaller_of_two() {
+        let asking = |own| Prompt {
+            max_tokens: Some(own),
+            ..Prompt::new("a", "word".repeat(96))
+        };
+        let room = |own| context().fit(&asking(own), 0, true).unwrap().text.len() / 4;
+        assert_eq!([4, 10, 50].map(room), [96, 90, 90]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ mod survey;
 mod canonical;
 
 pub use canonical::canonical_line;
-pub use context::Context;
+pub use context::{Beyond, Context};
 pub use conversation::{Conversation, Role, Turn, TurnFilter};
 pub use error::{RowProblem, WorkloadError};
 pub use facts::{DropReason, Facts, Spread};

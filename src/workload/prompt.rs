@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::conversation::Conversation;
 use super::images;
 
+/// What stands between a prefix and the prompt that it leads.
+pub(super) const SEAM: &str = "\n\n";
+
 /// One prompt with its own controls.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
@@ -75,7 +78,7 @@ impl Prompt {
 
     /// The same prompt behind a prefix of so many tokens, which other prompts may have, too.
     pub(super) fn led_by(&self, prefix: &str, tokens: u32) -> Prompt {
-        let text = format!("{prefix}\n\n{}", self.text);
+        let text = format!("{prefix}{SEAM}{}", self.text);
         let longer = self.saying(text, self.id.clone());
         Prompt {
             tokens: self.tokens.map(|own| own.saturating_add(tokens)),

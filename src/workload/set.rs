@@ -9,7 +9,7 @@ use crate::seed::Seed;
 use crate::units::Moment;
 
 use super::categories::read_categories;
-use super::context::Context;
+use super::context::{Beyond, Context};
 use super::error::WorkloadError;
 use super::facts::{DropReason, Facts, Spread};
 use super::file::{read_conversations, read_file, read_sharegpt, read_sharegpt_stream};
@@ -17,7 +17,7 @@ use super::images;
 use super::lengths::LengthDistribution;
 use super::prefix::Prefixes;
 use super::prepared::Prepared;
-use super::prompt::Prompt;
+use super::prompt::{Prompt, SEAM};
 use super::prose::Prose;
 use super::select::{Candidate, Chosen, Selection, Unfit, measured_part};
 use super::source::{Filter, InlinePrompt, PrefixCache, PromptSource, SharedPrefix, Source};
@@ -235,26 +235,23 @@ impl Workload {
         Some(longer.behind(listed, leading))
     }
 
-    /// The prompts that fit a context; the others are left out and counted, or cut. `None` where nothing is left.
+    /// The prompts that fit a context; the others are left out and counted, or cut, and those that are made are made shorter. `None`
+    /// where nothing is left.
     pub fn within(&self, context: &Context, clip: bool) -> Option<Workload> {
         let (made, left_out) = match &self.prompts {
             Prompts::Synthetic(made) => {
-                let answer = made.output_tokens.as_ref();
-                let answer = answer.map_or(context.answer, LengthDistribution::most);
-                let room = context.tokens.saturating_sub(answer);
-                let least = made.shared_prefix().map_or(0, |prefix| prefix.tokens);
-                return (room > least).then(|| Workload::synthetic(made.capped(room)));
+                let room = room_of(made, context);
+                return (room >= made.least()).then(|| Workload::synthetic(made.capped(room)));
             }
             Prompts::Trace(trace) => {
-                let (prompts, left_out) = trace.within(context.tokens, clip);
+                let (prompts, left_out) = trace.within(context, clip);
                 if prompts.trace().rows.is_empty() {
                     return None;
                 }
                 (Workload::trace(prompts), left_out)
             }
             Prompts::Listed(listed) => {
-                let before = listed.led_by.as_ref();
-                let before = before.map_or(0, |leading| leading.prefixes.shape.tokens);
+                let before = listed.tokens_before(context);
                 let fit = |entry: &Entry| {
                     let prompt = context.fit(&entry.prompt, before, clip)?;
                     let row = entry.row;
@@ -283,26 +280,30 @@ impl Workload {
         })
     }
 
-    /// How many of its prompts do not fit a context; of a set that never ends, among its first thousand.
-    pub fn beyond(&self, context: &Context) -> u64 {
-        match &self.prompts {
+    /// How many of its prompts do not fit a context.
+    pub fn beyond(&self, context: &Context) -> Beyond {
+        Beyond::Prompts(match &self.prompts {
             Prompts::Synthetic(made) => {
-                let looked_at = made.limit.map_or(SAMPLED, |limit| limit.min(SAMPLED));
-                let answer = made.output_tokens.as_ref();
-                let answer = answer.map_or(context.answer, LengthDistribution::most);
-                let room = context.tokens.saturating_sub(answer);
-                let lengths = (0..looked_at).map(|ordinal| made.input_length(ordinal));
-                lengths.filter(|&length| length > room).count() as u64
+                let room = room_of(made, context);
+                if made.longest() <= room {
+                    return Beyond::Prompts(0);
+                }
+                let whole = made.limit.filter(|&limit| limit <= SAMPLED);
+                let looked_at = 0..whole.unwrap_or(SAMPLED);
+                let lengths = looked_at.map(|ordinal| made.input_length(ordinal));
+                return Beyond::Made {
+                    prompts: lengths.filter(|&length| length > room).count() as u64,
+                    of_first: whole.is_none().then_some(SAMPLED),
+                };
             }
-            Prompts::Trace(trace) => trace.within(context.tokens, false).1,
+            Prompts::Trace(trace) => trace.within(context, false).1,
             Prompts::Listed(listed) => {
                 let measured = &listed.all[..listed.measured];
-                let before = listed.led_by.as_ref();
-                let before = before.map_or(0, |leading| leading.prefixes.shape.tokens);
+                let before = listed.tokens_before(context);
                 let fits = |entry: &Entry| context.fit(&entry.prompt, before, false).is_some();
                 measured.iter().filter(|entry| !fits(entry)).count() as u64
             }
-        }
+        })
     }
 
     /// These listed prompts behind the prefixes that those have.
@@ -319,11 +320,11 @@ impl Workload {
     /// The same set, where each prompt is told as long as it is behind such a prefix.
     fn longer_by(&self, leading: &Leading) -> Workload {
         let tokens = u64::from(leading.prefixes.shape.tokens);
-        let characters = leading.of("measured", 0, Use::Measured).chars().count() as u64 + 2;
+        let characters = leading.of("measured", 0, Use::Measured).chars().count() + SEAM.len();
         Workload {
             facts: Arc::new(Facts {
                 tokens: self.facts.tokens.greater_by(tokens),
-                characters: self.facts.characters.greater_by(characters),
+                characters: self.facts.characters.greater_by(characters as u64),
                 ..(*self.facts).clone()
             }),
             ..self.clone()
@@ -638,6 +639,17 @@ impl Listed {
         }
     }
 
+    /// Tokens that stand before each prompt: its prefix, and what parts the two.
+    fn tokens_before(&self, context: &Context) -> u32 {
+        match &self.led_by {
+            None => 0,
+            Some(leading) => {
+                let prefix = leading.prefixes.shape.tokens;
+                prefix.saturating_add(context.count_within(SEAM))
+            }
+        }
+    }
+
     fn warmup_prompt(&self, ordinal: u64, salt: u64) -> Prompt {
         let kept = self.warmup.len() as u64;
         if ordinal < kept {
@@ -649,6 +661,13 @@ impl Listed {
         };
         marked(base, ordinal, salt)
     }
+}
+
+/// The tokens that a prompt may have beside the longest answer and what the engine puts around it.
+fn room_of(made: &Synthesizer, context: &Context) -> u32 {
+    let longest = made.output_tokens.as_ref().map(LengthDistribution::most);
+    let room = context.tokens.saturating_sub(context.answer_of(longest));
+    room.saturating_sub(context.around())
 }
 
 /// The branch of the seed that belongs to a set; the same for every backend and model.

@@ -80,6 +80,11 @@ impl Synthesizer {
         self.make("warmup", ordinal, Use::Warmup)
     }
 
+    /// No prompt is longer, but for one in a billion.
+    pub(super) fn longest(&self) -> u32 {
+        self.input_tokens.most().min(self.most).max(self.least())
+    }
+
     /// The length of a measured prompt in tokens.
     pub(super) fn input_length(&self, ordinal: u64) -> u32 {
         self.length(&mut self.random("measured", ordinal))
@@ -138,10 +143,14 @@ impl Synthesizer {
         }
     }
 
-    /// A length, long enough for the prefix and something of its own behind it.
     fn length(&self, random: &mut Random) -> u32 {
-        let least = self.shared_prefix().map_or(1, |prefix| prefix.tokens + 1);
-        self.input_tokens.sample(random).min(self.most).max(least)
+        let length = self.input_tokens.sample(random);
+        length.min(self.most).max(self.least())
+    }
+
+    /// Long enough for the prefix and something of its own behind it.
+    pub(super) fn least(&self) -> u32 {
+        self.shared_prefix().map_or(1, |prefix| prefix.tokens + 1)
     }
 
     fn random(&self, part: &str, ordinal: u64) -> Random {

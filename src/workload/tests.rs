@@ -612,29 +612,81 @@ fn what_is_over_the_context_is_left_out_or_cut() {
             })
             .into(),
     )));
-    assert_eq!(own.beyond(&context), 1);
+    assert_eq!(own.beyond(&context), Beyond::Prompts(1));
     let left = own.within(&context, false).unwrap();
     assert_eq!(texts(&left), ["One two."]);
     assert_eq!(left.facts().dropped, [(DropReason::OverContext, 1)]);
     let cut = own.within(&context, true).unwrap();
     assert_eq!(texts(&cut), ["One two.", "More than there is r"]);
-    assert_eq!((cut.facts().dropped.len(), cut.beyond(&context)), (0, 0));
+    assert_eq!(cut.facts().dropped.len(), 0);
+    assert_eq!(cut.beyond(&context), Beyond::Prompts(0));
     assert_ne!(cut.digest(), own.digest());
     let nothing = Context {
         answer: 10,
         ..context.clone()
     };
     assert!(own.within(&nothing, true).is_none());
-    // What is made is made shorter.
-    let made = load(&synthetic(LengthDistribution::Uniform(2, 40)));
-    let longest_answer = Context {
-        tokens: 256 + 5,
-        ..context
+}
+
+#[test]
+fn what_is_made_is_made_shorter_where_it_may_be_over_the_context() {
+    let context = |tokens, answer, chat| Context {
+        tokens,
+        answer,
+        chat,
+        tokenizer: None,
     };
-    assert!(made.beyond(&longest_answer) > 500);
-    let shorter = made.within(&longest_answer, true).unwrap();
-    assert!((0..50).all(|at| shorter.prompt(at).tokens.unwrap() <= 5));
-    assert_ne!(shorter.digest(), made.digest());
+    let longest = |set: &Workload| (0..200).map(|at| set.prompt(at).tokens.unwrap()).max();
+    // Its answers have up to 256 tokens.
+    let made = load(&synthetic(LengthDistribution::Uniform(2, 40)));
+    for (context, room) in [
+        (context(256 + 5, 256, false), 5),
+        (context(256 + 14 + 5, 256, true), 5),
+        // No answer is longer than the request allows.
+        (context(20 + 5, 20, false), 5),
+    ] {
+        assert!(
+            matches!(made.beyond(&context), Beyond::Made { prompts, of_first: Some(1000) } if prompts > 500)
+        );
+        for clip in [true, false] {
+            let shorter = made.within(&context, clip).unwrap();
+            assert_eq!(longest(&shorter), Some(room));
+            assert_eq!(shorter.beyond(&context), Beyond::Prompts(0));
+            assert_ne!(shorter.digest(), made.digest());
+        }
+    }
+    // None of the first ones is too long, and one may come that is.
+    let rarely = load(&synthetic(LengthDistribution::Exponential(10.0)));
+    let context = context(256 + 150, 256, false);
+    let (prompts, of_first) = (0, Some(1000));
+    assert_eq!(rarely.beyond(&context), Beyond::Made { prompts, of_first });
+    let capped = rarely.within(&context, false).unwrap();
+    assert_eq!(capped.beyond(&context), Beyond::Prompts(0));
+}
+
+#[test]
+fn a_prefix_and_what_parts_it_from_its_prompt_take_room() {
+    let source = set(Source::Inline(vec![InlinePrompt {
+        text: "Four score and seven".to_owned(),
+        category: None,
+    }]));
+    let shape = SharedPrefix {
+        tokens: 64,
+        groups: 1,
+        distribution: PrefixGroups::Uniform,
+    };
+    let led = load(&source).sharing(shape, &source).unwrap();
+    let beyond = |tokens| {
+        led.beyond(&Context {
+            tokens,
+            answer: 10,
+            chat: false,
+            tokenizer: None,
+        })
+    };
+    // 64, one between, five of its own, and the answer.
+    assert_eq!(beyond(80), Beyond::Prompts(0));
+    assert_eq!(beyond(79), Beyond::Prompts(1));
 }
 
 #[test]

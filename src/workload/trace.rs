@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::seed::Seed;
 use crate::units::Moment;
 
+use super::context::{Context, around};
 use super::error::{RowProblem, WorkloadError};
 use super::facts::Spread;
 use super::prompt::Prompt;
@@ -124,9 +125,6 @@ pub(super) struct TracePrompts {
     around: u32,
 }
 
-/// The tokens of a chat template where no tokenizer tells them: those of Llama 3, which the simulator has, too.
-const TEMPLATE_TOKENS: u32 = 14;
-
 impl Trace {
     pub(super) fn read(file: &TraceFile) -> Result<Trace, WorkloadError> {
         let text = std::fs::read(&file.path).map_err(|error| WorkloadError::Read {
@@ -178,17 +176,18 @@ impl TracePrompts {
             plays: plays.collect(),
             trace: trace.into(),
             seed,
-            around: around(&prose, true),
+            around: around(prose.tokenizer(), true),
             prose,
         }
     }
 
-    /// The requests that fit a context of so many tokens; of the others none, or as much of their prompts as fits. Gives how many are
-    /// left out.
-    pub(super) fn within(&self, tokens: u32, clip: bool) -> (TracePrompts, u64) {
+    /// The requests that fit a context; of the others none, or as much of their prompts as fits. Gives how many are left out.
+    pub(super) fn within(&self, context: &Context, clip: bool) -> (TracePrompts, u64) {
         let mut rows = Vec::new();
         for row in &self.trace.rows {
-            let room = tokens.saturating_sub(row.output);
+            let room = context
+                .tokens
+                .saturating_sub(context.answer_of(Some(row.output)));
             if row.input <= room || (clip && room > self.around) {
                 rows.push(TraceRow {
                     input: row.input.min(room),
@@ -338,20 +337,10 @@ impl TracePrompts {
         let duration = scaled(whole).since(Moment::ZERO) + Duration::from_nanos(1);
         let prompts = TracePrompts {
             plays: order.iter().map(|&at| plays[at]).collect(),
-            around: around(&self.prose, options.chat),
+            around: around(self.prose.tokenizer(), options.chat),
             ..self.clone()
         };
         (prompts, played, duration)
-    }
-}
-
-/// Tokens that the engine puts around a prompt.
-fn around(prose: &Prose, chat: bool) -> u32 {
-    match (prose.tokenizer(), chat) {
-        (Some(tokenizer), true) => tokenizer.overhead(),
-        (Some(tokenizer), false) => tokenizer.added(),
-        (None, true) => TEMPLATE_TOKENS,
-        (None, false) => 0,
     }
 }
 
@@ -596,6 +585,7 @@ impl TraceFields {
 
 #[cfg(test)]
 mod tests {
+    use super::super::context::TEMPLATE_TOKENS;
     use super::super::{PromptSource, Source, Workload};
     use super::*;
 

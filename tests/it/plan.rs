@@ -266,6 +266,25 @@ fn extra_is_laid_over_wishes_and_other_wishes_are_another_load() {
 }
 
 #[test]
+fn the_context_that_an_engine_is_started_with_holds_in_its_simulation_too() {
+    let text = "version: 1
+backends: { vllm: { launch: { args: { max-model-len: 64 } } } }
+models: { m: m }
+prompts: { p: { source: synthetic, input_tokens: 60, output_tokens: 16, over_context: clip } }
+load: { l: { levels: { users: 2, requests: 6, warmup: 0s } } }
+";
+    for simulate in [false, true] {
+        let options = PlanOptions {
+            simulate,
+            ..PlanOptions::default()
+        };
+        let prompt = plan_of_text(text, &options).cells[0].workload.prompt(0);
+        // What is left beside 16 tokens of an answer and 14 of a chat template.
+        assert_eq!(prompt.tokens, Some(34), "simulated: {simulate}");
+    }
+}
+
+#[test]
 fn a_million_arrivals_are_planned_in_constant_memory() {
     let text = "version: 1
 backends: { sim: { kind: simulator } }
