@@ -6,12 +6,12 @@
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 use sha2::{Digest, Sha256};
 
+use super::client::{self, PATIENCE};
 use super::error::WorkloadError;
 use super::objects::{Objects, StoreSettings};
 use super::tokenizer::{CONFIG_FILE, TEMPLATE_FILE, TOKENIZER_FILE, TokenizerFiles};
@@ -44,8 +44,6 @@ pub enum HubKind {
 
 /// The endings of files that hold data.
 const DATA: [&str; 4] = [".parquet", ".jsonl", ".json", ".csv"];
-/// Nothing is heard of a download for this long: it is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Library {
     /// The library that the environment describes; `variable` reads one of its variables, an empty one counts as unset.
@@ -201,11 +199,7 @@ impl Library {
     pub fn download(&self, url: &str, sha256: &str) -> Result<PathBuf, WorkloadError> {
         let failed = |message: String| refused(url, message);
         self.kept(url, sha256, |out| {
-            let agent: ureq::Agent = ureq::Agent::config_builder()
-                .timeout_connect(Some(PATIENCE))
-                .timeout_recv_response(Some(PATIENCE))
-                .build()
-                .into();
+            let agent: ureq::Agent = client::waiting(PATIENCE).build().into();
             let mut answer = agent
                 .get(url)
                 .call()

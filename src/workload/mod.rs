@@ -28,6 +28,7 @@ mod prose;
 mod words;
 mod tokenizer;
 mod template;
+mod client;
 mod library;
 mod address;
 mod objects;

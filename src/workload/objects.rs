@@ -7,7 +7,6 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::pin::Pin;
 use std::str::FromStr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -23,10 +22,9 @@ use object_store::{
     ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig,
 };
 
+use super::client::{self, PATIENCE};
 use super::error::WorkloadError;
 
-/// Nothing is heard of a store for this long: it is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How much of an object goes in one request.
 const PART: u64 = 16 << 20;
 /// How much of a store's complaint is told.
@@ -82,6 +80,12 @@ impl StoreSettings {
         StoreSettings(VARIABLES.into_iter().filter_map(set).collect())
     }
 
+    /// Whether some variable says who asks a store of this scheme, or that nobody need say so.
+    fn names_credentials(&self, scheme: &str) -> bool {
+        let mut set = self.0.iter().map(|(name, _)| name);
+        set.any(|name| credentials(scheme).contains(name) || name.ends_with("_SKIP_SIGNATURE"))
+    }
+
     /// Each that a store with this prefix has a notion of.
     fn known<K: FromStr>(&self, prefix: &'static str) -> impl Iterator<Item = (K, &str)> {
         let own = self
@@ -102,6 +106,24 @@ impl fmt::Debug for StoreSettings {
     }
 }
 
+/// The variables of which one says who asks a store, by its URL or the scheme of that.
+fn credentials(url: &str) -> &'static [&'static str] {
+    match url.starts_with("s3") {
+        true => &[
+            "AWS_ACCESS_KEY_ID",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        ],
+        false => &[
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "GOOGLE_SERVICE_ACCOUNT",
+            "GOOGLE_SERVICE_ACCOUNT_PATH",
+            "GOOGLE_SERVICE_ACCOUNT_KEY",
+        ],
+    }
+}
+
 /// Whether a text names something in an object store.
 pub fn is_object_url(text: &str) -> bool {
     text.starts_with("s3://") || text.starts_with("gs://")
@@ -112,6 +134,8 @@ pub struct Objects {
     store: Box<dyn ObjectStore>,
     key: Key,
     url: String,
+    /// Whether the environment says who asks.
+    known: bool,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -164,6 +188,7 @@ impl Objects {
             store,
             key: Key::parse(key).map_err(|error| failed(error.to_string()))?,
             url: url.to_owned(),
+            known: settings.names_credentials(scheme),
             runtime: runtime.map_err(|error| failed(error.to_string()))?,
         })
     }
@@ -219,17 +244,21 @@ impl Objects {
                 return self.store.put(&key, part()?.into()).await.map(drop);
             }
             let mut upload = self.store.put_multipart(&key).await?;
-            loop {
-                let part = part()?;
-                if part.is_empty() {
-                    return upload.complete().await.map(drop);
+            let whole = async {
+                loop {
+                    let part = part()?;
+                    if part.is_empty() {
+                        return upload.complete().await.map(drop);
+                    }
+                    upload.put_part(part.into()).await?;
                 }
-                if let Err(error) = upload.put_part(part.into()).await {
-                    // A part that stays there costs money; that it cannot be taken away is no news beside the other.
-                    let _ = upload.abort().await;
-                    return Err(error);
-                }
+            };
+            let ended = whole.await;
+            if ended.is_err() {
+                // A part that stays there costs money; that it cannot be taken away is no news beside the other.
+                let _ = upload.abort().await;
             }
+            ended
         };
         self.runtime
             .block_on(put)
@@ -245,7 +274,12 @@ impl Objects {
                     "the credentials of this environment may not do that".to_owned()
                 }
                 Error::Precondition { .. } => "it changed while it was read".to_owned(),
-                other => told(other),
+                other if self.known => told(other),
+                other => format!(
+                    "{}; the environment names no credentials: {} are looked for",
+                    told(other),
+                    credentials(&self.url).join(", ")
+                ),
             },
         }
     }
@@ -274,9 +308,7 @@ struct Connector;
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let in_clear = options.get_config_value(&ClientConfigKey::AllowHttp);
-        let agent = ureq::Agent::config_builder()
-            .timeout_connect(Some(PATIENCE))
-            .timeout_recv_response(Some(PATIENCE))
+        let agent = client::waiting(PATIENCE)
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)

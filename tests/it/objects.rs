@@ -167,6 +167,10 @@ impl Store {
                 parts.insert((path.to_owned(), number), body);
                 ("200 OK", tag(b"part"), Vec::new())
             }
+            ("DELETE", query) if query.contains("uploadId=") => {
+                parts.retain(|(of, _), _| of != path);
+                ("204 No Content", String::new(), Vec::new())
+            }
             ("PUT", _) => {
                 objects.insert(path.to_owned(), body);
                 ("200 OK", tag(b"put"), Vec::new())
@@ -387,14 +391,18 @@ fn only_folder(desk: &Desk) -> std::path::PathBuf {
     folder
 }
 
+fn settings_of(store: &Store) -> StoreSettings {
+    let known = store.settings();
+    StoreSettings::of_environment(|name| {
+        let found = known.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.clone())
+    })
+}
+
 #[test]
 fn a_large_object_goes_in_parts_and_comes_back_whole() {
     let store = Store::start();
-    let known = store.settings();
-    let settings = StoreSettings::of_environment(|name| {
-        let found = known.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| value.clone())
-    });
+    let settings = settings_of(&store);
     let whole: Vec<u8> = (0..40u32 << 20).map(|at| (at % 251) as u8).collect();
     let folder = Objects::at("s3://runs/large", &settings).unwrap();
     folder
@@ -407,4 +415,44 @@ fn a_large_object_goes_in_parts_and_comes_back_whole() {
     object.read(&mut back).unwrap();
     assert!(back == whole);
     assert_eq!(store.asked("GET"), 3);
+}
+
+#[test]
+fn an_upload_that_cannot_go_on_leaves_no_part_behind() {
+    /// It can be read up to here.
+    struct Broken(u64);
+    impl Read for Broken {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            if self.0 == 0 {
+                return Err(std::io::Error::other("the disk is gone"));
+            }
+            let read = into.len().min(self.0 as usize);
+            self.0 -= read as u64;
+            Ok(read)
+        }
+    }
+    let store = Store::start();
+    let folder = Objects::at("s3://runs/large", &settings_of(&store)).unwrap();
+    let told = folder.put("file.bin", 40 << 20, Broken(20 << 20));
+    let told = told.unwrap_err().to_string();
+    assert!(told.ends_with("the disk is gone"), "{told}");
+    assert_eq!(store.asked("PUT"), 1);
+    assert!(store.keys().is_empty() && store.parts.lock().unwrap().is_empty());
+}
+
+#[test]
+fn an_environment_without_credentials_is_told() {
+    let store = Store::start();
+    let settings = StoreSettings::of_environment(|name| match name {
+        "AWS_ENDPOINT_URL" | "AWS_METADATA_ENDPOINT" => Some(store.url.clone()),
+        "AWS_ALLOW_HTTP" => Some("true".to_owned()),
+        "AWS_REGION" => Some("eu-central-1".to_owned()),
+        _ => None,
+    });
+    let object = Objects::at("s3://sets/a.jsonl", &settings).unwrap();
+    let told = object.version().unwrap_err().to_string();
+    assert!(
+        told.contains("; the environment names no credentials: AWS_ACCESS_KEY_ID, "),
+        "{told}"
+    );
 }
