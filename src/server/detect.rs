@@ -6,7 +6,7 @@ use hyper::header::HeaderMap;
 use serde_json::Value;
 
 use crate::plan::BackendKind;
-use crate::wire::{Endpoint, fetch, tls};
+use crate::wire::{Answer, Endpoint, FetchError, fetch, tls};
 
 /// The ports of vLLM, TensorRT-LLM and Friendli; SGLang; llama.cpp and TGI; Ollama; LMDeploy; LM Studio.
 pub const USUAL_PORTS: [u16; 6] = [8000, 30000, 8080, 11434, 23333, 1234];
@@ -45,7 +45,8 @@ async fn look(url: &str) -> Option<Detected> {
     let endpoint = Endpoint::resolve(url, || tls::client_config(None, false))
         .await
         .ok()?;
-    let listed = page(&endpoint, "/v1/models").await;
+    let asked = ask(&endpoint, "/v1/models").await.ok()?;
+    let listed = asked.as_ref().and_then(json);
     let listed = listed.as_ref().and_then(|page| page["data"].as_array());
     let owner = listed
         .and_then(|models| models.first()?["owned_by"].as_str())
@@ -54,7 +55,9 @@ async fn look(url: &str) -> Option<Detected> {
     let kind = match kind_of(owner) {
         Some(kind) => kind,
         None => {
-            let told = tells(&endpoint).await;
+            // A server that wants a key has such a list, too.
+            let lists = asked.is_some_and(|page| matches!(page.status, 200 | 401));
+            let told = tells(&endpoint, lists).await.ok()?;
             if models.is_empty() {
                 models = told
                     .as_ref()
@@ -86,33 +89,43 @@ fn kind_of(owner: &str) -> Option<BackendKind> {
     })
 }
 
-/// The kind of an engine by a page that no other kind has, and the models that it tells there.
-async fn tells(endpoint: &Endpoint) -> Option<(BackendKind, Vec<String>)> {
+/// The kind of an engine by a page that no other kind has, and the models that it tells there; `lists` says whether it has a list of
+/// models as OpenAI does.
+async fn tells(
+    endpoint: &Endpoint,
+    lists: bool,
+) -> Result<Option<(BackendKind, Vec<String>)>, Silent> {
     let text = |page: &Value, key: &str| page[key].as_str().map(str::to_owned);
     for path in ["/get_model_info", "/server_info"] {
-        if let Some(told) = page(endpoint, path).await
+        if let Some(told) = page(endpoint, path).await?
             && let Some(model) = text(&told, "model_path")
         {
-            return Some((BackendKind::Sglang, vec![model]));
+            return Ok(Some((BackendKind::Sglang, vec![model])));
         }
     }
-    if let Some(told) = page(endpoint, "/props").await
+    if let Some(told) = page(endpoint, "/props").await?
         && told.get("default_generation_settings").is_some()
     {
         let model = text(&told, "model_alias").or(text(&told, "model_path"));
-        return Some((BackendKind::LlamaCpp, model.into_iter().collect()));
+        return Ok(Some((BackendKind::LlamaCpp, model.into_iter().collect())));
     }
-    if let Some(told) = page(endpoint, "/api/version").await
+    // Many programs tell their version; with a list of models behind it, it is this one.
+    if let Some(told) = page(endpoint, "/api/version").await?
         && told["version"].is_string()
+        && let Some(tags) = page(endpoint, "/api/tags").await?
+        && let Some(listed) = tags["models"].as_array()
     {
-        let listed = page(endpoint, "/api/tags").await;
-        let listed = listed.as_ref().and_then(|page| page["models"].as_array());
-        return Some((BackendKind::Ollama, names(listed, "name")));
+        return Ok(Some((BackendKind::Ollama, names(Some(listed), "name"))));
+    }
+    if !lists {
+        return Ok(None);
     }
     // Others have this page, too, and put more into it.
     let told = page(endpoint, "/version").await?;
-    let alone = told.as_object().is_some_and(|told| told.len() == 1);
-    (alone && told["version"].is_string()).then(|| (BackendKind::Vllm, Vec::new()))
+    let told = told.as_ref().and_then(Value::as_object);
+    let alone = told
+        .is_some_and(|told| told.len() == 1 && told.get("version").is_some_and(Value::is_string));
+    Ok(alone.then(|| (BackendKind::Vllm, Vec::new())))
 }
 
 fn names(models: Option<&Vec<Value>>, key: &str) -> Vec<String> {
@@ -121,10 +134,24 @@ fn names(models: Option<&Vec<Value>>, key: &str) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
+/// What is there does not answer in time: no engine, and the other pages need not be asked.
+struct Silent;
+
 /// The JSON of a page, if there is such a page.
-async fn page(endpoint: &Endpoint, path: &str) -> Option<Value> {
-    let answer = fetch(endpoint, path, &HeaderMap::new(), None, LOOK_LIMIT)
-        .await
-        .ok()?;
+async fn page(endpoint: &Endpoint, path: &str) -> Result<Option<Value>, Silent> {
+    let answer = ask(endpoint, path).await?;
+    Ok(answer.as_ref().and_then(json))
+}
+
+/// What a server answers, if it does.
+async fn ask(endpoint: &Endpoint, path: &str) -> Result<Option<Answer>, Silent> {
+    match fetch(endpoint, path, &HeaderMap::new(), None, LOOK_LIMIT).await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(FetchError::TimedOut { .. }) => Err(Silent),
+        Err(_) => Ok(None),
+    }
+}
+
+fn json(answer: &Answer) -> Option<Value> {
     (answer.status == 200).then(|| serde_json::from_str(&answer.body).ok())?
 }

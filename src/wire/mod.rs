@@ -18,7 +18,7 @@ pub mod fetch;
 
 pub use connection::{Connection, Flow, OpenError, StreamError};
 pub use endpoint::Endpoint;
-pub use fetch::{Answer, fetch};
+pub use fetch::{Answer, FetchError, fetch};
 pub use proxy::Proxy;
 pub use reactor::Reactor;
 pub use stamp::{Pulse, StampClock, Stamps};

@@ -258,9 +258,45 @@ fn an_engine_is_known_by_the_pages_that_only_it_has() {
         desk.tool(&["check", "first.yaml"]).with_code(0);
     }
     // What answers and is no engine.
-    let port = engine_with(&[("/", "hello")]);
-    let ended = begun(port);
+    const VERSION: (&str, &str) = ("/version", r#"{"version": "1.0"}"#);
+    const API: (&str, &str) = ("/api/version", VERSION.1);
+    let others: [&'static [(&str, &str)]; 3] = [
+        &[("/", "hello")],
+        &[VERSION],
+        &[API, ("/api/tags", r#"["new"]"#)],
+    ];
+    for pages in others {
+        let port = engine_with(pages);
+        let ended = begun(port);
+        assert!(!ended.err.contains("found"), "{}", ended.err);
+    }
+}
+
+#[test]
+fn what_does_not_answer_is_asked_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = std::thread::spawn(move || {
+        // Held, and never answered; the last one is ours.
+        let mut held = Vec::new();
+        loop {
+            let (stream, _) = listener.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            if line.starts_with("over") {
+                return held.len();
+            }
+            held.push(stream);
+        }
+    });
+    let ports = port.to_string();
+    let ended = Desk::new()
+        .tool(&["init", "first.yaml", "--ports", &ports])
+        .with_code(0);
     assert!(!ended.err.contains("found"), "{}", ended.err);
+    let mut last = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    last.write_all(b"over\n").unwrap();
+    assert_eq!(asked.join().unwrap(), 1);
 }
 
 #[test]
