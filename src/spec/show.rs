@@ -44,6 +44,7 @@ pub(super) fn lines(root: &Node, expressions: &Expressions<'_>) -> Vec<ComposedL
 fn written<'a>(root: &Node, expressions: &'a Expressions<'a>, view: View<'a>) -> Writer<'a> {
     let mut writer = Writer {
         text: String::new(),
+        line: 0,
         ends: Vec::new(),
         expressions,
         view,
@@ -58,6 +59,8 @@ fn written<'a>(root: &Node, expressions: &'a Expressions<'a>, view: View<'a>) ->
 
 struct Writer<'a> {
     text: String,
+    /// The line that is being written, the first being 0.
+    line: usize,
     /// The lines that end with a value, and where it was written.
     ends: Vec<(usize, Span)>,
     expressions: &'a Expressions<'a>,
@@ -74,11 +77,11 @@ impl Writer<'_> {
             self.text.push(':');
             match &node.content {
                 Content::Map(map) if !map.entries.is_empty() => {
-                    self.text.push('\n');
+                    self.end_line();
                     self.entries(node, depth + 1);
                 }
                 Content::List(items) if !items.is_empty() => {
-                    self.text.push('\n');
+                    self.end_line();
                     self.items(items, depth + 1);
                 }
                 _ => {
@@ -128,8 +131,7 @@ impl Writer<'_> {
                 self.text.push_str(&quoted(&escaped, plain));
             }
         }
-        let line = self.text.bytes().filter(|byte| *byte == b'\n').count();
-        self.ends.push((line, node.span));
+        self.ends.push((self.line, node.span));
         if let Some((sources, provenance)) = self.view.origin {
             let at = |span: Span| {
                 let location = sources.locate(span);
@@ -140,7 +142,12 @@ impl Writer<'_> {
                 self.text.push_str(&format!(", {name} from {}", at(from)));
             }
         }
+        self.end_line();
+    }
+
+    fn end_line(&mut self) {
         self.text.push('\n');
+        self.line += 1;
     }
 }
 
