@@ -5,6 +5,8 @@ use std::time::Duration;
 use ureq::config::ConfigBuilder;
 use ureq::typestate::AgentScope;
 
+use crate::units::format_duration;
+
 /// Nothing is heard of a host for this long: it is given up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -15,6 +17,15 @@ pub(super) fn waiting(patience: Duration) -> ConfigBuilder<AgentScope> {
         .timeout_recv_response(Some(patience))
         .timeout_per_read(Some(patience))
         .timeout_per_write(Some(patience))
+}
+
+/// Why an exchange over that client failed.
+pub(super) fn told(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Timeout(_) => format!("nothing came for {}", format_duration(PATIENCE)),
+        ureq::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -49,7 +60,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal",
         ] {
             let ended = fetched(&silent_after(told));
-            assert!(matches!(ended, Err(ureq::Error::Timeout(_))), "{ended:?}");
+            assert_eq!(super::told(&ended.unwrap_err()), "nothing came for 30s");
         }
     }
 

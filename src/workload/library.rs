@@ -203,10 +203,10 @@ impl Library {
             let mut answer = agent
                 .get(url)
                 .call()
-                .map_err(|error| failed(error.to_string()))?;
+                .map_err(|error| failed(client::told(&error)))?;
             std::io::copy(&mut answer.body_mut().as_reader(), out)
                 .map(drop)
-                .map_err(|error| failed(error.to_string()))
+                .map_err(|error| failed(client::told(&error.into())))
         })
     }
 

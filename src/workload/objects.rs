@@ -364,7 +364,7 @@ impl HttpService for Client {
                     }
                     _ => HttpErrorKind::Unknown,
                 };
-                HttpError::new(kind, error)
+                HttpError::new(kind, std::io::Error::other(client::told(&error)))
             })
         })
     }
