@@ -167,7 +167,7 @@ fn a_first_file_is_for_the_engine_that_runs_here_and_runs() {
     );
 }
 
-/// An engine that has these pages and no other; its port.
+/// An engine that has these pages and no other, and wants a key for those without a text; its port.
 fn engine_with(pages: &'static [(&str, &str)]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -183,7 +183,11 @@ fn engine_with(pages: &'static [(&str, &str)]) -> u16 {
                 reader.read_line(&mut line).unwrap();
             }
             let page = pages.iter().find(|(known, _)| *known == path);
-            let (status, body) = page.map_or(("404 Not Found", ""), |(_, body)| ("200 OK", body));
+            let (status, body) = match page {
+                None => ("404 Not Found", ""),
+                Some((_, "")) => ("401 Unauthorized", ""),
+                Some((_, body)) => ("200 OK", *body),
+            };
             let length = body.len();
             let head = format!(
                 "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
@@ -257,8 +261,10 @@ fn an_engine_is_known_by_the_pages_that_only_it_has() {
         assert!(ended.err.contains(&told), "{told}{}", ended.err);
         desk.tool(&["check", "first.yaml"]).with_code(0);
     }
-    // What answers and is no engine.
     const VERSION: (&str, &str) = ("/version", r#"{"version": "1.0"}"#);
+    let told = begun(engine_with(&[("/v1/models", ""), VERSION])).err;
+    assert!(told.contains("found vllm at "), "{told}");
+    // What answers and is no engine.
     const API: (&str, &str) = ("/api/version", VERSION.1);
     let others: [&'static [(&str, &str)]; 3] = [
         &[("/", "hello")],
