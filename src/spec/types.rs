@@ -1541,7 +1541,8 @@ record! {
         pub client: Option<GuardSpec<Share>>,
         /// 99th percentile of the possible error of time stamps. Default: 1 ms or 2 % of the median time to first token.
         pub stamps: Option<GuardSpec<Duration>>,
-        /// Disagreement of the engine's and the tokenizer's counts. Default: `2%`, a warning.
+        /// Disagreement of the engine's and the tokenizer's counts of prompts; not told where tools, `thinking` or images add to them unseen.
+        /// Default: `2%`, a warning.
         pub tokens: Option<GuardSpec<Share>>,
         /// Unexpected prefix-cache hits. Default: `5%`, a warning.
         pub cache_hits: Option<GuardSpec<Share>>,
