@@ -313,9 +313,9 @@ fn with_totals(text: &str, name: &str, suites: &[TestSuite], seconds: &[f64]) ->
     done
 }
 
-/// Seconds to the millisecond.
+/// Seconds to the millisecond. The sum of none is −0, which no schema takes for a time.
 fn rounded(seconds: f64) -> f64 {
-    (seconds * 1e3).round() / 1e3
+    (seconds * 1e3).round() / 1e3 + 0.0
 }
 
 fn outside_and_inside_of_cdata(text: &str) -> Vec<(bool, &str)> {

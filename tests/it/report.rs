@@ -209,6 +209,19 @@ fn junit_of_the_golden_report() {
 }
 
 #[test]
+fn where_no_backend_was_reached_junit_tells_no_time_below_zero() {
+    let mut report = golden("gate-example.json");
+    for cell in &mut report.cells {
+        cell.stages
+            .iter_mut()
+            .for_each(|stage| stage.numbers = None);
+    }
+    let xml = junit::render(&report, &View::default());
+    assert!(!xml.contains("time=\"-"), "{xml}");
+    assert_valid_junit(&xml);
+}
+
+#[test]
 fn after_an_abort_the_rest_of_the_cell_is_skipped_in_junit() {
     let mut example = Example::new();
     example.observations[0].ending = Ending::Aborted("ttft".into());
