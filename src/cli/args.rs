@@ -72,7 +72,7 @@ pub enum Command {
     Judge(JudgeArgs),
     /// Compare saved runs: each number, the difference with its interval, and what may be said of it.
     #[command(
-        after_help = "Examples:\n  scenario compare results/gate/main results/gate/branch\n  scenario compare old/report.json new/report.json --fail-on worse --format markdown\n\nExits with 0; with 1 under --fail-on worse; with 3 when nothing is comparable."
+        after_help = "Examples:\n  scenario compare results/gate/main results/gate/branch\n  scenario compare old/report.json new/report.json --fail-on worse --format markdown\n\nExits with 0, or with 3 when nothing is comparable. Under --fail-on worse with 1 when a number is worse, and with 3 when\nthe first run has one that another cannot be held against: it failed, is not there, or cannot be believed."
     )]
     Compare(CompareArgs),
     /// Read result files of other tools, check what they say against itself, and keep them as a report.

@@ -47,9 +47,16 @@ pub(super) fn compare_runs(args: &CompareArgs, console: &Console) -> anyhow::Res
             .with_context(|| format!("cannot write `{}`", path.display()))?,
         None => console.data(text.trim_end_matches('\n')),
     }
-    let worse = comparison.count(Finding::Worse) > 0;
     Ok(match args.fail_on {
-        Some(FailOn::Worse) if worse => Exit::Failed,
+        Some(FailOn::Worse) if comparison.count(Finding::Worse) > 0 => Exit::Failed,
+        Some(FailOn::Worse) if comparison.lost() > 0 => {
+            console.talk(&format!(
+                "{} of what {} has cannot be compared: that it is no worse is not shown",
+                comparison.lost(),
+                comparison.sides[0].label
+            ));
+            Exit::Inconclusive
+        }
         _ if comparison.intervals == 0 => Exit::Inconclusive,
         _ => Exit::Passed,
     })

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::model::{Cell, Report, Stage};
-use super::told::{Told, error_guard_failed, higher_is_better, is_simulated, sent_alike, tripped};
+use super::model::{Cell, Report, Stage, StageNumbers};
+use super::told::{Told, higher_is_better, is_simulated, sent_alike, survivors, tripped};
 use super::wording;
 use crate::verdict::statistics::student_quantile;
 
@@ -97,6 +97,9 @@ pub struct Row {
     pub finding: Finding,
     /// Why it is not comparable.
     pub reason: Option<String>,
+    /// The first side has a number to hold the other against, and the other has none that can be held against it.
+    #[serde(default)]
+    pub lost: bool,
 }
 
 /// What may be said of a difference.
@@ -140,6 +143,11 @@ impl Comparison {
     /// Rows of which this is said.
     pub fn count(&self, finding: Finding) -> usize {
         self.counts.get(finding.name()).copied().unwrap_or(0)
+    }
+
+    /// Rows of what the first side has and another has lost.
+    pub fn lost(&self) -> usize {
+        self.rows.iter().filter(|row| row.lost).count()
     }
 }
 
@@ -193,33 +201,36 @@ fn rows_of(side: usize, base: &Report, other: &Report) -> Vec<Unjudged> {
         let partner = partner(cell, base, other);
         let asked = |stage: &&Stage| stage.measured && cell.was_asked(stage);
         for stage in cell.stages.iter().filter(asked) {
-            let whole = |reason: String| Unjudged {
+            let first = Seen {
+                who: "the first run",
+                report: base,
+                cell,
+                stage,
+            };
+            let whole = |apart: Apart| Unjudged {
                 row: Row {
-                    side,
-                    cell: cell.id.clone(),
-                    interface: wording::interface_of(base, &cell.backend).to_owned(),
-                    stage: stage.name.clone(),
-                    statistic: String::new(),
-                    unit: String::new(),
-                    better: String::new(),
-                    base: None,
-                    other: None,
-                    difference: None,
-                    interval: None,
                     finding: Finding::NotComparable,
-                    reason: Some(reason),
+                    reason: Some(apart.reason),
+                    lost: apart.lost,
+                    ..first.row(side, "", "")
                 },
                 spread: None,
             };
-            let Some(there) = partner else {
-                rows.push(whole("the other run has no such cell".to_owned()));
-                continue;
-            };
-            match alike((base, cell, stage), (other, there)) {
-                Ok(with) => {
-                    rows.extend(statistics(side, (base, cell, stage), (other, there, with)))
-                }
-                Err(reason) => rows.push(whole(reason)),
+            let with = partner
+                .ok_or_else(|| first.without("the other run has no such cell"))
+                .and_then(|there| beside(&first, other, there));
+            match with {
+                Ok(with) => match first.unanswered(&with) {
+                    Some(apart) => {
+                        rows.extend(first.beside(&with, side, "error_rate"));
+                        rows.push(whole(apart));
+                    }
+                    None => {
+                        let told = STATISTICS.iter();
+                        rows.extend(told.filter_map(|name| first.beside(&with, side, name)));
+                    }
+                },
+                Err(apart) => rows.push(whole(apart)),
             }
         }
     }
@@ -243,56 +254,145 @@ fn partner<'a>(cell: &Cell, base: &Report, other: &'a Report) -> Option<&'a Cell
     })
 }
 
+/// Why two stages say nothing about each other.
+struct Apart {
+    reason: String,
+    /// The first has numbers, so what it has is lost in the other.
+    lost: bool,
+}
+
+/// A stage on one side.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    who: &'static str,
+    report: &'a Report,
+    cell: &'a Cell,
+    stage: &'a Stage,
+}
+
+impl Seen<'_> {
+    fn numbers(&self) -> Option<&StageNumbers> {
+        self.stage.numbers.as_ref()
+    }
+
+    fn is_answered(&self) -> bool {
+        self.numbers().is_some_and(|numbers| numbers.ok > 0)
+    }
+
+    /// Why its numbers say nothing: there are none, or a guard tripped.
+    fn doubt(&self) -> Option<String> {
+        let who = self.who;
+        if self.numbers().is_none() {
+            let mut runs = self.cell.runs.iter();
+            let why = runs.find_map(|run| run.reason.as_deref());
+            let why = why.map_or(String::new(), |why| format!(": {why}"));
+            return Some(format!("{who} has no numbers of it{why}"));
+        }
+        let guard = tripped(self.report, self.cell, self.stage)?;
+        Some(format!("{} tripped in {who}: {}", guard.id, guard.message))
+    }
+
+    /// It has nothing beside it, for this reason.
+    fn without(&self, reason: impl Into<String>) -> Apart {
+        Apart {
+            reason: reason.into(),
+            lost: !self.report.smoke && self.is_answered() && self.doubt().is_none(),
+        }
+    }
+
+    /// One of the two had no answer: of its numbers the share of failures alone is one.
+    fn unanswered(&self, with: &Seen<'_>) -> Option<Apart> {
+        let silent = [self, with].into_iter().find(|one| !one.is_answered())?;
+        Some(self.without(format!("no request of {} was answered", silent.who)))
+    }
+
+    /// A row about a statistic of it.
+    fn row(&self, side: usize, statistic: &str, unit: &str) -> Row {
+        let better = match statistic {
+            "" => "",
+            name if higher_is_better(name) => "higher",
+            _ => "lower",
+        };
+        Row {
+            side,
+            cell: self.cell.id.clone(),
+            interface: wording::interface_of(self.report, &self.cell.backend).to_owned(),
+            stage: self.stage.name.clone(),
+            statistic: statistic.to_owned(),
+            unit: unit.to_owned(),
+            better: better.to_owned(),
+            base: None,
+            other: None,
+            difference: None,
+            interval: None,
+            finding: Finding::NotComparable,
+            reason: None,
+            lost: false,
+        }
+    }
+}
+
 /// The other side's stage, or why the two say nothing about each other.
-fn alike<'a>(
-    (base, cell, stage): (&Report, &Cell, &Stage),
-    (other, there): (&Report, &'a Cell),
-) -> Result<&'a Stage, String> {
+fn beside<'a>(first: &Seen<'_>, other: &'a Report, there: &'a Cell) -> Result<Seen<'a>, Apart> {
+    let base = first.report;
     if base.metrics != other.metrics {
-        return Err(format!(
+        return Err(first.without(format!(
             "metrics are defined otherwise: version {} and {}",
             base.metrics, other.metrics
-        ));
+        )));
     }
-    if is_simulated(base, cell) != is_simulated(other, there) {
-        return Err("one is simulated, the other measured".to_owned());
+    let with = there.stages.iter().find(|one| one.name == first.stage.name);
+    let with = Seen {
+        who: "the other run",
+        report: other,
+        cell: there,
+        stage: with.ok_or_else(|| first.without("the other run has no such stage"))?,
+    };
+    if first.cell.digest != there.digest {
+        let reason = "what is sent differs: the digests of the cells are not the same";
+        return Err(first.without(reason));
     }
-    let interfaces = [(base, cell), (other, there)]
-        .map(|(report, cell)| wording::interface_of(report, &cell.backend));
+    if !there.was_asked(with.stage) {
+        return Err(Apart {
+            reason: "the search of the other run had no need to try it".to_owned(),
+            lost: false,
+        });
+    }
+    // Of an engine that was never reached nothing else is known.
+    for side in [first, &with] {
+        if side.numbers().is_none() {
+            return Err(first.without(side.doubt().unwrap_or_default()));
+        }
+    }
+    if is_simulated(base, first.cell) != is_simulated(other, there) {
+        return Err(first.without("one is simulated, the other measured"));
+    }
+    let interfaces =
+        [first, &with].map(|side| wording::interface_of(side.report, &side.cell.backend));
     if interfaces[0] != interfaces[1] {
-        return Err(
+        return Err(first.without(
             "one engine is asked over HTTP, the other has no server: measure them in one scenario, with \
-             `allow_mixed_interface: true`"
-                .to_owned(),
-        );
+             `allow_mixed_interface: true`",
+        ));
     }
     if base.smoke || other.smoke {
         return Err(
-            "a smoke run shows that a scenario works, not how an engine performs".to_owned(),
+            first.without("a smoke run shows that a scenario works, not how an engine performs")
         );
     }
-    if cell.digest != there.digest {
-        return Err("what is sent differs: the digests of the cells are not the same".to_owned());
-    }
-    let with = there.stages.iter().find(|one| one.name == stage.name);
-    let with = with.ok_or("the other run has no such stage")?;
     if !base.imported.is_empty() || !other.imported.is_empty() {
-        sent_alike(stage, with)?;
+        sent_alike(first.stage, with.stage).map_err(|reason| first.without(reason))?;
     }
-    for (which, report, cell, stage) in [
-        ("the first run", base, cell, stage),
-        ("the other run", other, there, with),
-    ] {
-        let numbers = stage.numbers.as_ref();
-        let numbers = numbers.ok_or_else(|| format!("{which} has no numbers of it"))?;
-        if numbers.ok == 0 {
-            return Err(format!("no request of {which} was answered"));
+    // A share of failures stays one, whatever a guard says of the load.
+    if first.is_answered() != with.is_answered() {
+        return Ok(with);
+    }
+    for side in [first, &with] {
+        if !side.is_answered() {
+            return Err(first.without(format!("no request of {} was answered", side.who)));
         }
-        if let Some(guard) = tripped(report, cell, stage) {
-            return Err(format!(
-                "{} tripped in {which}: {}",
-                guard.id, guard.message
-            ));
+        if let Some(doubt) = side.doubt() {
+            return Err(first.without(doubt));
         }
     }
     Ok(with)
@@ -339,61 +439,60 @@ enum Spread {
     Shares([(u64, u64); 2]),
 }
 
-fn statistics(
-    side: usize,
-    (base, cell, stage): (&Report, &Cell, &Stage),
-    (other, there, with): (&Report, &Cell, &Stage),
-) -> Vec<Unjudged> {
-    let survivors = [(base, cell, stage), (other, there, with)]
-        .iter()
-        .any(|(report, cell, stage)| error_guard_failed(report, cell, stage));
-    let told = STATISTICS.iter().filter_map(|statistic| {
-        let (one, another) = (Told::of(stage, statistic)?, Told::of(with, statistic)?);
-        let mut row = Row {
-            side,
-            cell: cell.id.clone(),
-            interface: wording::interface_of(base, &cell.backend).to_owned(),
-            stage: stage.name.clone(),
-            statistic: (*statistic).to_owned(),
-            unit: one.unit.clone(),
-            better: if higher_is_better(statistic) {
-                "higher"
-            } else {
-                "lower"
-            }
-            .to_owned(),
+impl Seen<'_> {
+    /// One statistic on both sides, where both have it.
+    fn beside(&self, with: &Seen<'_>, side: usize, statistic: &str) -> Option<Unjudged> {
+        let told = [self, with].map(|seen| Told::of(seen.stage, statistic));
+        let [Some(one), Some(another)] = told else {
+            return None;
+        };
+        let spread = if statistic == "error_rate" {
+            shares(self.stage, with.stage).map(Spread::Shares)
+        } else {
+            let errors = self.error(&one);
+            let lost = errors.is_ok();
+            let both = errors.and_then(|first| Ok(Spread::Errors([first, with.error(&another)?])));
+            both.map_err(|reason| Apart { reason, lost })
+        };
+        let (spread, apart) = match spread {
+            Ok(spread) => (Some(spread), None),
+            Err(apart) => (None, Some(apart)),
+        };
+        let row = Row {
             base: Some(one.value),
             other: Some(another.value),
             difference: Some(another.value - one.value),
-            interval: None,
-            finding: Finding::NotComparable,
-            reason: None,
+            lost: apart.as_ref().is_some_and(|apart| apart.lost),
+            reason: apart.map(|apart| apart.reason),
+            ..self.row(side, statistic, &one.unit)
         };
-        let spread = if survivors && *statistic != "error_rate" {
-            Err("too many requests failed: the numbers are those of the survivors".to_owned())
-        } else if *statistic == "error_rate" {
-            shares(stage, with)
-        } else {
-            one.error()
-                .and_then(|first| Ok(Spread::Errors([first, another.error()?])))
-        };
-        let spread = spread.map_err(|reason| row.reason = Some(reason)).ok();
         Some(Unjudged { row, spread })
-    });
-    told.collect()
+    }
+
+    /// How sure a statistic of all requests is.
+    fn error(&self, told: &Told) -> Result<(f64, f64), String> {
+        match survivors(self.report, self.cell, self.stage) {
+            Some(failed) => Err(format!("in {} {failed}", self.who)),
+            None => told.error(),
+        }
+    }
 }
 
-fn shares(stage: &Stage, with: &Stage) -> Result<Spread, String> {
+/// Failed requests and all that were asked, on both sides.
+fn shares(stage: &Stage, with: &Stage) -> Result<[(u64, u64); 2], Apart> {
     let counts = |stage: &Stage| {
-        let numbers = stage.numbers.as_ref();
-        numbers.map(|numbers| (numbers.failed, numbers.planned - numbers.unsent))
+        let numbers = stage.numbers.as_ref()?;
+        let asked = numbers.planned.saturating_sub(numbers.unsent);
+        (asked > 0).then_some((numbers.failed, asked))
     };
-    match (counts(stage), counts(with)) {
-        (Some(one), Some(another)) if one.1 > 0 && another.1 > 0 => {
-            Ok(Spread::Shares([one, another]))
-        }
-        _ => Err("no requests".to_owned()),
-    }
+    let (one, another) = (counts(stage), counts(with));
+    let lost = one.is_some();
+    one.zip(another)
+        .map(|(one, another)| [one, another])
+        .ok_or_else(|| Apart {
+            reason: "no requests".to_owned(),
+            lost,
+        })
 }
 
 impl Unjudged {

@@ -111,7 +111,7 @@ pub fn html(comparison: &Comparison, _view: &View) -> String {
         tally: tally(comparison),
         status: if comparison.count(Finding::Worse) > 0 {
             "failed"
-        } else if comparison.intervals == 0 {
+        } else if comparison.intervals == 0 || comparison.lost() > 0 {
             "inconclusive"
         } else {
             "measured"

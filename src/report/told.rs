@@ -4,6 +4,8 @@ use super::model::{Cell, Report, Stage, StageNumbers, Verdict, VerdictStatus};
 use super::wording;
 use crate::assertion::{Better, find};
 
+/// Above this share of failed requests the numbers are those of the survivors.
+pub(super) const FAILED: f64 = 0.01;
 /// From this many repeats on both sides their values tell the spread.
 const REPEATS: usize = 3;
 
@@ -112,8 +114,19 @@ pub(super) fn tripped<'a>(report: &'a Report, cell: &Cell, stage: &Stage) -> Opt
     })
 }
 
-/// So many requests of a stage failed that its numbers are those of the survivors.
-pub(super) fn error_guard_failed(report: &Report, cell: &Cell, stage: &Stage) -> bool {
+/// So many requests of a stage failed that its numbers are those of the survivors: how many. An SLO or a looser guard of the
+/// scenario's own changes nothing in that; a stricter one says it earlier.
+pub(super) fn survivors(report: &Report, cell: &Cell, stage: &Stage) -> Option<String> {
+    let numbers = stage.numbers.as_ref()?;
+    let asked = numbers.planned.saturating_sub(numbers.unsent);
+    let failed = numbers.failed + numbers.dropped;
+    let too_many = failed as f64 > FAILED * asked as f64;
+    (too_many || error_guard_failed(report, cell, stage)).then(|| {
+        format!("{failed} of {asked} requests failed: the numbers are those of the survivors")
+    })
+}
+
+fn error_guard_failed(report: &Report, cell: &Cell, stage: &Stage) -> bool {
     report.verdicts.iter().any(|verdict| {
         verdict.id == "guard:error_rate"
             && verdict.status == VerdictStatus::Fail

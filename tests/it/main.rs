@@ -43,6 +43,7 @@ mod page;
 mod faces;
 mod compat;
 mod compare;
+mod worse;
 mod compose;
 mod conversations;
 mod counted;

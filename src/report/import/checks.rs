@@ -5,14 +5,13 @@
 
 use super::found::Found;
 use super::rebuild;
+use crate::report::told::FAILED;
 use crate::report::wording::{in_unit, percent, rounded};
 
 /// Two ways to the same number may differ by this much.
 const TOLERANCE: f64 = 0.05;
 /// Below this share of the asked concurrency a level was not held.
 const HELD: f64 = 0.8;
-/// Above this share of failed requests the numbers are those of the survivors.
-const FAILED: f64 = 0.01;
 /// Fewer answered requests say too little to rank by.
 const FEWEST: u64 = 30;
 /// The suite's own times and a time line that is made of its durations may differ by this much.

@@ -6,13 +6,11 @@ use super::contest::{Asked, Entrant, Held, hold};
 use super::model::{Engine, EngineStatus, LeftOut, Ranking};
 use super::sentences;
 use crate::report::model::{Cell, CellStatus, Report, Stage, StageNumbers};
-use crate::report::told::{Told, distinct, error_guard_failed, is_simulated, sent_alike, tripped};
+use crate::report::told::{Told, distinct, is_simulated, sent_alike, survivors, tripped};
 use crate::report::wording;
 
 /// How often all intervals of a ranking are to hold at once.
 const CONFIDENCE: f64 = 0.95;
-/// A stage of which a larger share failed has the numbers of the survivors.
-const FAILED: f64 = 0.01;
 
 /// What counts in the overall score, and how much, where the scenario does not say.
 const WEIGHTS: [(&str, f64); 3] = [
@@ -242,13 +240,8 @@ fn doubt(report: &Report, cell: Option<&Cell>, stage: Option<&Stage>) -> Option<
     if let Some(guard) = tripped(report, cell, stage) {
         return Some(format!("{} tripped: {}", guard.id, guard.message));
     }
-    let asked = numbers.planned.saturating_sub(numbers.unsent);
-    let failed = (numbers.failed + numbers.dropped) as f64 / asked.max(1) as f64;
-    if failed > FAILED || error_guard_failed(report, cell, stage) {
-        return Some(format!(
-            "{} of {asked} requests failed: the numbers are those of the survivors",
-            numbers.failed + numbers.dropped
-        ));
+    if let Some(failed) = survivors(report, cell, stage) {
+        return Some(failed);
     }
     Told::of(stage, "output_tps")
         .map_or_else(
