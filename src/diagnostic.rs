@@ -15,6 +15,9 @@ pub struct SourceText {
     pub path: PathBuf,
     /// The whole text.
     pub text: Arc<str>,
+    /// What others know the file by: its path from the root of its repository, or as it was written where it is in none. `None`
+    /// where it is no file, but a value of the command line.
+    pub in_repository: Option<String>,
 }
 
 /// The texts that spans point into.
@@ -86,8 +89,10 @@ impl<T: PartialEq> PartialEq for Spanned<T> {
 impl Sources {
     /// Keeps a text and gives it an id.
     pub fn add(&mut self, path: impl Into<PathBuf>, text: impl Into<Arc<str>>) -> SourceId {
+        let path = path.into();
         self.texts.push(SourceText {
-            path: path.into(),
+            in_repository: Some(path.display().to_string()),
+            path,
             text: text.into(),
         });
         SourceId(self.texts.len() as u32 - 1)
@@ -107,6 +112,13 @@ impl Sources {
     /// If there is none yet.
     pub fn main(&self) -> &SourceText {
         &self.texts[0]
+    }
+
+    /// Tells of each text what its path is in its repository.
+    pub fn find_in_repository(&mut self, path_of: &dyn Fn(&Path) -> Option<String>) {
+        for source in &mut self.texts {
+            source.in_repository = path_of(&source.path);
+        }
     }
 
     /// Every text, in the order in which they were read.

@@ -52,13 +52,9 @@ pub(super) fn check(args: &CheckArgs, console: &Console) -> anyhow::Result<Exit>
         CheckFormat::Json => console.data(&serde_json::to_string_pretty(&json(&all))?),
         CheckFormat::Sarif => console.data(&serde_json::to_string_pretty(&scanned(&all))?),
         CheckFormat::Github => {
-            let told = all.iter().map(|(path, read)| {
-                github::annotations(
-                    &read.diagnostics,
-                    &read.sources,
-                    &path.display().to_string(),
-                )
-            });
+            let told = all
+                .iter()
+                .map(|(_, read)| github::annotations(&read.diagnostics, &read.sources));
             console.data(&told.collect::<String>());
         }
     }

@@ -8,6 +8,7 @@ use super::args::{FileOptions, InputOptions};
 use super::bundle;
 use super::console::Console;
 use super::remote;
+use super::{actions, repository};
 use crate::diagnostic::{self, Diagnostic, Severity, Sources};
 use crate::plan::{self, Plan, PlanOptions};
 use crate::spec::{self, Composition, NamedCommand, is_remote};
@@ -52,6 +53,7 @@ impl Read {
             ));
         }
         if self.plan.is_none() {
+            actions::show_mistakes(&self.diagnostics, &self.sources, console);
             console.talk("Nothing was sent.");
         }
         self.plan.map(|plan| (plan, self.sources))
@@ -165,6 +167,7 @@ pub(super) fn read_among(
         &options.inputs,
         aim == Aim::Run,
     );
+    sources.find_in_repository(&repository::path_of);
     let mut secrets = composition
         .as_ref()
         .map_or_else(Vec::new, Composition::secret_variables);

@@ -11,7 +11,7 @@ use super::console::Console;
 use super::exit::Exit;
 use super::results::Results;
 use super::saved::{self, Saved};
-use super::{baseline, file, run};
+use super::{actions, baseline, file, run};
 use crate::observation::CellResult;
 use crate::plan::Plan;
 use crate::report::kept::{self, Kept};
@@ -68,6 +68,7 @@ pub(super) fn judge(
         let seen = results.iter().filter_map(CellResult::observations);
         folder.write_page(&report, &charts::charts(&report, seen))?;
     }
+    actions::show(&report, &view, console);
     if args.summary != SummaryMode::None {
         console.data(&terminal::render(&report, &view));
     }

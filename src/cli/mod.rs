@@ -9,6 +9,8 @@ mod file;
 mod run;
 mod watch;
 mod results;
+mod repository;
+mod actions;
 mod saved;
 mod report;
 mod compare;

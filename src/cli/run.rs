@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::results::Results;
 use super::upload::Upload;
 use super::watch::Watch;
-use super::{crash, file, outputs, signals};
+use super::{actions, crash, file, outputs, signals};
 use crate::diagnostic::Sources;
 use crate::live::{self, Live};
 use crate::observation::CellResult;
@@ -23,7 +23,7 @@ use crate::report::kept::{self, Keeper};
 use crate::report::ndjson::RequestLog;
 use crate::report::progress::{Mode, Progress};
 use crate::report::requests::{Names, rows};
-use crate::report::{Frame, RunEnding, View, charts, csv, github, markdown, model, tap, terminal};
+use crate::report::{Frame, RunEnding, View, charts, csv, markdown, model, tap, terminal};
 use crate::run::{self, Interrupt, World};
 use crate::secret::Secret;
 use crate::spec::NamedCommand;
@@ -349,14 +349,7 @@ pub(super) fn execute(
         let written = std::fs::write(path, console.masker.text(&points).as_bytes());
         tried(written.with_context(|| format!("cannot write `{}`", path.display())));
     }
-    if let Some(path) = environment("GITHUB_STEP_SUMMARY") {
-        add_to_step_summary(&path, &markdown::render(&report, &view), console);
-    }
-    if environment("GITHUB_ACTIONS").as_deref() == Some("true") {
-        // Standard error: the runner reads commands there, too, and data stays data.
-        let annotations = github::annotations(&report);
-        annotations.lines().for_each(|line| console.talk(line));
-    }
+    actions::show(&report, &view, console);
     if output.summary != SummaryMode::None {
         console.data(&terminal::render(&report, &view));
         console.data(&format!(
@@ -386,14 +379,11 @@ fn tell(error: &anyhow::Error, console: &Console) {
     console.talk(&format!("error: {error:#}"));
 }
 
-/// Adds to the page of the job; a page that cannot be written ends no run.
-fn add_to_step_summary(path: &str, text: &str, console: &Console) {
-    if let Err(error) = append(Path::new(path), &console.masker.text(text)) {
-        console.talk(&format!("cannot write the step summary `{path}`: {error}"));
-    }
-}
-
-fn append(path: &Path, text: &str) -> std::io::Result<()> {
+/// Adds to the end of a file.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn append(path: &Path, text: &str) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     let mut file = options.create(true).append(true).open(path)?;
     file.write_all(text.as_bytes())

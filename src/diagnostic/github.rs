@@ -2,42 +2,44 @@
 
 use super::{Diagnostic, Severity, Sources, Span};
 
-/// Diagnostics as annotations, one a line, each where the mistake is; `path` is the file that has those without a place.
-pub fn annotations(diagnostics: &[Diagnostic], sources: &Sources, path: &str) -> String {
+/// Diagnostics as annotations, one a line, each where the mistake is; those without a place are told of the first file.
+pub fn annotations(diagnostics: &[Diagnostic], sources: &Sources) -> String {
     let told = diagnostics
         .iter()
-        .map(|diagnostic| annotation(diagnostic, sources, path));
+        .map(|diagnostic| annotation(diagnostic, sources));
     told.collect()
 }
 
-fn annotation(diagnostic: &Diagnostic, sources: &Sources, path: &str) -> String {
+fn annotation(diagnostic: &Diagnostic, sources: &Sources) -> String {
     let command = match diagnostic.severity {
         Severity::Warning => "warning",
         Severity::Error => "error",
     };
-    let place = match &diagnostic.primary {
-        Some(label) => {
+    let source = match &diagnostic.primary {
+        Some(label) => sources.get(label.span.source),
+        None => sources.main(),
+    };
+    let file = source.in_repository.as_deref().map(property);
+    let place = match (&diagnostic.primary, file) {
+        (Some(label), Some(file)) => {
             let start = sources.locate(label.span);
             let end = sources.locate(Span {
                 start: label.span.end,
                 ..label.span
             });
-            let mut place = format!(
-                "file={},line={},endLine={}",
-                property(&start.path.display().to_string()),
-                start.line,
-                end.line
-            );
+            let mut place = format!("file={file},line={},endLine={},", start.line, end.line);
             // Columns are understood only within a line.
             if start.line == end.line {
-                place.push_str(&format!(",col={},endColumn={}", start.column, end.column));
+                place.push_str(&format!("col={},endColumn={},", start.column, end.column));
             }
             place
         }
-        None => format!("file={}", property(path)),
+        (None, Some(file)) => format!("file={file},"),
+        // A value of the command line is in no file.
+        (_, None) => String::new(),
     };
     format!(
-        "::{command} {place},title={}::{}\n",
+        "::{command} {place}title={}::{}\n",
         property(diagnostic.code),
         text(&diagnostic.in_full())
     )
@@ -78,10 +80,10 @@ mod tests {
             Diagnostic::error("S058", "cannot be loaded"),
         ];
         assert_eq!(
-            annotations(&found, &sources, "a.yaml"),
+            annotations(&found, &sources),
             "::error file=a%2Cb.yaml,line=2,endLine=2,col=6,endColumn=10,title=S031::unknown metric%0Adid you mean `ttft`?%0Ahelp: write `100%25`\n\
              ::warning file=a%2Cb.yaml,line=1,endLine=2,title=L003::too few\n\
-             ::error file=a.yaml,title=S058::cannot be loaded\n"
+             ::error file=a%2Cb.yaml,title=S058::cannot be loaded\n"
         );
     }
 }

@@ -76,7 +76,7 @@ fn described(code: &str, severity: Severity, rule: &Rule) -> Value {
 fn result(file: &Checked<'_>, found: &Diagnostic, index: Option<usize>) -> Value {
     let location = match &found.primary {
         Some(label) => place(label, file),
-        None => json!({ "physicalLocation": { "artifactLocation": { "uri": uri(file.path) } } }),
+        None => whole(file),
     };
     let mut result = json!({
         "ruleId": found.code,
@@ -106,16 +106,24 @@ fn place(label: &Label, file: &Checked<'_>) -> Value {
         ..label.span
     });
     // A value of the command line is in no file: it is told of the file that it was meant for.
-    if start.path.to_string_lossy().starts_with("--") {
-        return json!({ "physicalLocation": { "artifactLocation": { "uri": uri(file.path) } } });
-    }
+    let Some(path) = &file.sources.get(label.span.source).in_repository else {
+        return whole(file);
+    };
     json!({ "physicalLocation": {
-        "artifactLocation": { "uri": uri(&start.path) },
+        "artifactLocation": { "uri": uri(Path::new(path)) },
         "region": {
             "startLine": start.line, "startColumn": start.column,
             "endLine": end.line, "endColumn": end.column,
         },
     } })
+}
+
+/// The file that was checked, without a place in it.
+fn whole(file: &Checked<'_>) -> Value {
+    let main = file.sources.iter().next();
+    let path = main.and_then(|main| main.in_repository.as_deref());
+    let path = path.map_or(file.path, Path::new);
+    json!({ "physicalLocation": { "artifactLocation": { "uri": uri(path) } } })
 }
 
 /// A path as a reference of a URI: relative as it was written, absolute with its scheme.

@@ -109,6 +109,7 @@ pub fn build(inputs: &Inputs) -> Report {
             .iter()
             .map(|source| SourceFile {
                 path: source.path.display().to_string(),
+                in_repository: source.in_repository.clone(),
                 text: source.text.to_string(),
             })
             .collect(),

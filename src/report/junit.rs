@@ -190,8 +190,10 @@ fn case(report: &Report, verdict: &Verdict, name: &str, class: &str, view: &View
         }
     };
     case.set_classname(&attribute(class));
-    if let (Flavour::Gitlab, Some(at)) = (view.junit, &verdict.at) {
-        case.set_filepath(&attribute(&at.file));
+    let at = verdict.at.as_ref();
+    let file = at.and_then(|at| wording::in_repository(report, &at.file));
+    if let (Flavour::Gitlab, Some(file)) = (view.junit, file) {
+        case.set_filepath(&attribute(file));
     }
     case
 }

@@ -149,7 +149,10 @@ fn verdicts(report: &Report) -> Option<String> {
         let place = verdict
             .at
             .as_ref()
-            .map(|at| format!("`{}:{}`", at.file, at.line))
+            .map(|at| {
+                let file = wording::in_repository(report, &at.file).unwrap_or(&at.file);
+                format!("`{file}:{}`", at.line)
+            })
             .unwrap_or_default();
         format!(
             "| {} {}{} | {} | {} | {} | {} |",

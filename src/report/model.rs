@@ -88,6 +88,10 @@ pub struct Imported {
 pub struct SourceFile {
     /// Its path, as the user wrote it.
     pub path: String,
+    /// Its path from the root of its repository, or as it was written where it is in none; absent where it is no file, but a value
+    /// of the command line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_repository: Option<String>,
     /// Its text.
     pub text: String,
 }

@@ -17,6 +17,13 @@ pub(super) fn mark(status: VerdictStatus) -> &'static str {
     }
 }
 
+/// What others know a file of the scenario by: its path in its repository; `None` of what is no file, but a value of the
+/// command line.
+pub(super) fn in_repository<'a>(report: &'a Report, file: &'a str) -> Option<&'a str> {
+    let source = report.sources.iter().find(|source| source.path == file);
+    source.map_or(Some(file), |source| source.in_repository.as_deref())
+}
+
 /// The verdict in full, under its message: the quoted line of the user's file, repeats, neighbouring statistics, advice.
 pub(super) fn details(report: &Report, verdict: &Verdict) -> String {
     let mut lines = Vec::new();
@@ -24,7 +31,7 @@ pub(super) fn details(report: &Report, verdict: &Verdict) -> String {
         (Some(at), Some(excerpt)) => {
             lines.push(format!(
                 "  --> {}:{}:{}   ({}{})",
-                at.file,
+                in_repository(report, &at.file).unwrap_or(&at.file),
                 at.line,
                 at.col,
                 verdict.id,

@@ -44,6 +44,7 @@ mod faces;
 mod compat;
 mod compare;
 mod worse;
+mod actions;
 mod compose;
 mod conversations;
 mod counted;

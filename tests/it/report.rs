@@ -404,7 +404,8 @@ fn annotations_stand_on_the_lines_of_what_did_not_pass() {
         lines,
         [
             "::error file=fixtures/reports/gate-example.yaml,line=8,title=ttft (simulated)::✗ vllm/code steady: P95 TTFT 1012ms, limit < 900ms (over by 12.4%25), n=1440, from the intended start",
-            "::warning file=fixtures/reports/gate-example.yaml,line=10,title=no-regression (simulated)::? vllm/chat steady: baseline: GPU differs (A100-SXM4-80GB vs H100)",
+            "::error file=fixtures/reports/gate-example.yaml,line=10,title=no-regression (simulated)::? vllm/chat steady: baseline: GPU differs (A100-SXM4-80GB vs H100)",
+            "::error file=fixtures/reports/gate-example.yaml,title=guard%3Asend_lag (simulated)::? vllm/code steady: the runner sent late: p99 send_lag 14ms, limit 10ms",
         ]
     );
 }
