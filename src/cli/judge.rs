@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use super::args::{FileOptions, InputOptions, JudgeArgs, SummaryMode};
 use super::console::Console;
@@ -87,27 +87,39 @@ fn as_it_ran(report: &model::Report, inputs: &InputOptions) -> FileOptions {
     }
 }
 
-/// What the run has kept; of a run of an earlier version what its requests tell.
+/// What the run has kept; without it what its requests tell.
 fn observations(saved: &Saved, console: &Console) -> anyhow::Result<Vec<Kept>> {
     let path = saved.folder.join(kept::FILE);
     let shown = path.display();
     match File::open(&path) {
-        Ok(file) => kept::read(file).with_context(|| format!("cannot read `{shown}`")),
+        Ok(file) => {
+            let held = kept::read(file).with_context(|| format!("cannot read `{shown}`"))?;
+            let lost = if held.torn {
+                console.talk(&format!(
+                    "`{shown}` is cut off: a run that is not whole in it is no data"
+                ));
+                format!("`{}` is cut off before its end", kept::FILE)
+            } else {
+                format!("`{}` has nothing of it", kept::FILE)
+            };
+            held.of(&saved.report, &lost).map_err(|why| {
+                anyhow!("`{shown}` is of another run than the report beside it: {why}")
+            })
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let path = saved.folder.join("requests.ndjson");
-            let shown = path.display();
+            let requests = path.display();
             let text = std::fs::read_to_string(&path).with_context(|| {
                 format!(
-                    "there is no `{}`, and `{shown}` cannot be read: nothing to judge",
+                    "there is no `{}`, and `{requests}` cannot be read: nothing to judge",
                     kept::FILE
                 )
             })?;
             console.talk(&format!(
-                "no `{}`: this run was saved by an earlier version. Its requests are judged; what needs samples or the gaps between tokens is inconclusive",
-                kept::FILE
+                "there is no `{shown}`: the requests alone are judged, and what needs samples or the gaps between tokens is inconclusive"
             ));
             let rows = crate::report::ndjson::read(&text)
-                .with_context(|| format!("cannot read `{shown}`"))?;
+                .with_context(|| format!("cannot read `{requests}`"))?;
             Ok(older::observations(&saved.report, &saved.charts, rows.rows))
         }
         Err(error) => Err(error).with_context(|| format!("cannot read `{shown}`")),

@@ -98,13 +98,18 @@ pub enum NotRun {
     Budget(String),
     /// The run was interrupted before.
     Interrupted,
+    /// It ran, and what was seen of it is lost: why.
+    Lost(String),
 }
 
 impl NotRun {
     /// In words.
     pub fn text(&self) -> &str {
         match self {
-            NotRun::NotReady(text) | NotRun::OptionalNotReady(text) | NotRun::Budget(text) => text,
+            NotRun::NotReady(text)
+            | NotRun::OptionalNotReady(text)
+            | NotRun::Budget(text)
+            | NotRun::Lost(text) => text,
             NotRun::Interrupted => "interrupted",
         }
     }

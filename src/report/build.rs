@@ -239,6 +239,7 @@ fn cell_run_of(run: &CellResult, order: u32) -> CellRun {
                     (CellStatus::Skipped, text.clone())
                 }
                 NotRun::Interrupted => (CellStatus::Skipped, "interrupted".to_owned()),
+                NotRun::Lost(text) => (CellStatus::Lost, text.clone()),
             };
             CellRun {
                 repeat: run.repeat,

@@ -19,6 +19,7 @@ use crate::observation::{
     Series, StageTimes, StampSource, TokenSource, Tokens,
 };
 use crate::plan::{CellRun, Plan};
+use crate::report::model::Report;
 use crate::secret::Masker;
 use crate::units::Moment;
 
@@ -132,70 +133,166 @@ impl<W: Write> Keeper<W> {
 
 // ---- reading -----------------------------------------------------------------------------------------------------------
 
-/// Reads the runs of a file; one that was torn when the program was killed is left out.
+/// What a file holds.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// The digest of the plan that ran.
+    pub plan_digest: String,
+    /// Its seed.
+    pub seed: u64,
+    /// The runs that are whole.
+    pub runs: Vec<Kept>,
+    /// The file ends within a run: it was cut off, or the program was killed while it wrote.
+    pub torn: bool,
+}
+
+/// Reads the runs of a file. One that is torn is left out, and that is said.
 ///
 /// # Errors
 /// See [`ReadError`].
-pub fn read(file: impl Read) -> Result<Vec<Kept>, ReadError> {
-    let lines = BufReader::new(zstd::Decoder::new(file)?).lines();
-    let mut runs: Vec<Kept> = Vec::new();
+pub fn read(file: impl Read) -> Result<Held, ReadError> {
+    let mut file = BufReader::new(file);
+    let mut held: Option<Held> = None;
+    let mut number = 0;
+    while !file.fill_buf()?.is_empty() {
+        let part = zstd::Decoder::with_buffer(&mut file)?.single_frame();
+        let told = read_part(part, &mut number, &mut held);
+        match (told, &mut held) {
+            (Err(ReadError::Io(error)), Some(held))
+                if error.kind() == io::ErrorKind::UnexpectedEof =>
+            {
+                held.torn = true;
+                break;
+            }
+            (told, _) => told?,
+        }
+    }
+    held.ok_or(ReadError::NoObservations)
+}
+
+/// Reads a part of the compressed stream: the header, or runs with their requests. `number` counts lines over all parts.
+fn read_part(
+    part: impl Read,
+    number: &mut usize,
+    held: &mut Option<Held>,
+) -> Result<(), ReadError> {
     let mut open: Option<(String, Vec<String>, Observations)> = None;
-    let close = |open: &mut Option<(String, Vec<String>, Observations)>, runs: &mut Vec<Kept>| {
+    let close = |open: &mut Option<(String, Vec<String>, Observations)>, held: &mut Held| {
         if let Some((cell, stages, seen)) = open.take() {
-            runs.push(Kept {
+            held.runs.push(Kept {
                 cell,
                 stages,
                 result: CellResult::Measured(Arc::new(seen)),
             });
         }
     };
-    for (number, line) in lines.enumerate().map(|(at, line)| (at + 1, line)) {
-        let line = match line {
-            Ok(line) => line,
-            // The last part is torn: the runs before it are whole.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && number > 1 => {
-                return Ok(runs);
+    for line in BufReader::new(part).lines() {
+        let line = line?;
+        *number += 1;
+        let line: Result<Line, _> = serde_json::from_str(&line);
+        let Some(held) = held else {
+            let Ok(Line::Header(header)) = line else {
+                return Err(ReadError::NoObservations);
+            };
+            if header.schema != SCHEMA {
+                return Err(ReadError::NoObservations);
             }
-            Err(error) => return Err(error.into()),
+            *held = Some(Held {
+                plan_digest: header.plan_digest,
+                seed: header.seed,
+                ..Held::default()
+            });
+            continue;
         };
-        let broken = |error| ReadError::Line {
-            line: number,
+        let line = line.map_err(|error| ReadError::Line {
+            line: *number,
             error,
-        };
-        let line: Line = match serde_json::from_str(&line) {
-            Ok(line) => line,
-            Err(_) if number == 1 => return Err(ReadError::NoObservations),
-            Err(error) => return Err(broken(error)),
-        };
+        })?;
         match line {
-            Line::Header(header) if number == 1 && header.schema == SCHEMA => {}
-            _ if number == 1 => return Err(ReadError::NoObservations),
             Line::Header(_) => return Err(ReadError::NoObservations),
             Line::NotRun(line) => {
-                close(&mut open, &mut runs);
+                close(&mut open, held);
                 let run = CellRun {
                     cell: 0,
                     repeat: line.repeat,
                 };
-                runs.push(Kept {
+                held.runs.push(Kept {
                     cell: line.cell,
                     stages: Vec::new(),
                     result: CellResult::NotRun(run, line.why.into()),
                 });
             }
             Line::Run(line) => {
-                close(&mut open, &mut runs);
+                close(&mut open, held);
                 open = Some(line.observations());
             }
             Line::Request(line) => match &mut open {
                 Some((_, _, seen)) => seen.records.push(line.record()),
-                None => return Err(ReadError::Order(number)),
+                None => return Err(ReadError::Order(*number)),
             },
         }
     }
-    close(&mut open, &mut runs);
-    Ok(runs)
+    if let Some(held) = held {
+        close(&mut open, held);
+    }
+    Ok(())
 }
+
+impl Held {
+    /// Holds these runs against the report of the run that they are to be of, and adds those that the report has and they have not:
+    /// lost, for this reason.
+    ///
+    /// # Errors
+    /// They are of another run: what tells.
+    pub fn of(mut self, report: &Report, lost: &str) -> Result<Vec<Kept>, String> {
+        if (&self.plan_digest, self.seed) != (&report.plan_digest, report.seed) {
+            return Err(format!(
+                "it was kept of the plan {} with seed {}, and the report is of {} with seed {}",
+                self.plan_digest, self.seed, report.plan_digest, report.seed
+            ));
+        }
+        for cell in &report.cells {
+            for run in &cell.runs {
+                let own =
+                    |kept: &&Kept| kept.cell == cell.id && kept.result.run().repeat == run.repeat;
+                let Some(kept) = self.runs.iter().find(own) else {
+                    let at = CellRun {
+                        cell: 0,
+                        repeat: run.repeat,
+                    };
+                    self.runs.push(Kept {
+                        cell: cell.id.clone(),
+                        stages: Vec::new(),
+                        result: CellResult::NotRun(at, NotRun::Lost(lost.to_owned())),
+                    });
+                    continue;
+                };
+                let began = kept.result.observations().map(|seen| seen.wall_anchor);
+                if let (Some(kept), Some(told)) = (began, run.wall_anchor)
+                    && (kept - told).abs() > SAME_INSTANT
+                {
+                    return Err(format!(
+                        "cell `{}` began {:.3} s earlier or later in the report",
+                        cell.id,
+                        (kept - told).abs()
+                    ));
+                }
+            }
+        }
+        let place = |kept: &Kept| {
+            let cell = report.cells.iter().find(|cell| cell.id == kept.cell)?;
+            let repeat = kept.result.run().repeat;
+            let run = cell.runs.iter().find(|run| run.repeat == repeat)?;
+            Some(run.order)
+        };
+        self.runs
+            .sort_by_key(|kept| place(kept).unwrap_or(u32::MAX));
+        Ok(self.runs)
+    }
+}
+
+/// Two ways to write down when a run began, in seconds.
+const SAME_INSTANT: f64 = 1e-3;
 
 /// The runs of a plan out of what was kept: each cell by its id, each stage by its name. What the plan has and the file has not
 /// is missing; what the file has and the plan has not is given by id.
@@ -320,6 +417,7 @@ enum WhyLine {
     OptionalNotReady(String),
     Budget(String),
     Interrupted,
+    Lost(String),
 }
 
 impl From<&NotRun> for WhyLine {
@@ -329,6 +427,7 @@ impl From<&NotRun> for WhyLine {
             NotRun::OptionalNotReady(text) => WhyLine::OptionalNotReady(text),
             NotRun::Budget(text) => WhyLine::Budget(text),
             NotRun::Interrupted => WhyLine::Interrupted,
+            NotRun::Lost(text) => WhyLine::Lost(text),
         }
     }
 }
@@ -340,6 +439,7 @@ impl From<WhyLine> for NotRun {
             WhyLine::OptionalNotReady(text) => NotRun::OptionalNotReady(text),
             WhyLine::Budget(text) => NotRun::Budget(text),
             WhyLine::Interrupted => NotRun::Interrupted,
+            WhyLine::Lost(text) => NotRun::Lost(text),
         }
     }
 }

@@ -367,6 +367,8 @@ pub enum CellStatus {
     NotReady,
     /// It was not asked to run after all: its verdicts are skipped.
     Skipped,
+    /// It ran, and what was seen of it is lost: judged again, its verdicts are inconclusive.
+    Lost,
 }
 
 /// Something that happened beside the requests.

@@ -61,6 +61,7 @@ fn not_run(run: &model::CellRun) -> Option<NotRun> {
         CellStatus::NotReady => Some(NotRun::NotReady(why())),
         CellStatus::Skipped if why() == "interrupted" => Some(NotRun::Interrupted),
         CellStatus::Skipped => Some(NotRun::Budget(why())),
+        CellStatus::Lost => Some(NotRun::Lost(why())),
         CellStatus::Complete
         | CellStatus::Aborted
         | CellStatus::Interrupted
@@ -118,7 +119,9 @@ fn ending(run: &model::CellRun) -> Ending {
         CellStatus::Interrupted => Ending::Interrupted,
         CellStatus::Budget => Ending::Budget,
         CellStatus::EngineDied => Ending::EngineDied(reason),
-        CellStatus::Complete | CellStatus::NotReady | CellStatus::Skipped => Ending::Complete,
+        CellStatus::Complete | CellStatus::NotReady | CellStatus::Skipped | CellStatus::Lost => {
+            Ending::Complete
+        }
     }
 }
 

@@ -114,9 +114,10 @@ pub fn status(verdicts: &[Verdict], results: &[CellResult]) -> Status {
     }
     let not_measured = results.iter().any(|result| match result {
         CellResult::NotRun(_, NotRun::OptionalNotReady(_)) | CellResult::Measured(_) => false,
-        CellResult::NotRun(_, NotRun::NotReady(_) | NotRun::Budget(_) | NotRun::Interrupted) => {
-            true
-        }
+        CellResult::NotRun(
+            _,
+            NotRun::NotReady(_) | NotRun::Budget(_) | NotRun::Interrupted | NotRun::Lost(_),
+        ) => true,
     });
     if not_measured {
         return Status::Inconclusive;
@@ -143,6 +144,7 @@ fn not_run(why: &NotRun) -> State {
         }
         NotRun::Budget(text) => State::Skipped(text.clone()),
         NotRun::Interrupted => no_data("interrupted"),
+        NotRun::Lost(text) => no_data(text.clone()),
     }
 }
 

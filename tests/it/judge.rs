@@ -89,7 +89,10 @@ fn of_a_run_of_an_earlier_version_what_was_not_kept_is_inconclusive() {
         .unwrap();
     let err = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(3), "{err}");
-    assert!(err.contains("saved by an earlier version"), "{err}");
+    assert!(
+        err.contains("there is no `fixtures/runs/early/observations.ndjson.zst`: the requests alone are judged"),
+        "{err}"
+    );
     let again = report(&desk.path("again/report.json"));
     let before = report(&std::path::Path::new(here).join("fixtures/runs/early/report.json"));
     for name in ["ttft[p90] @c2", "errors @c2"] {
@@ -137,4 +140,82 @@ fn a_run_without_anything_to_judge_is_told() {
         "{}",
         ended.err
     );
+}
+
+// ---- what was kept, and is not whole ---------------------------------------------------------------------------------
+
+const TWICE: &str =
+    "run: { warmup: 0s, cooldown: 0s, repeats: 2 }\nslos: { ttft: P50 TTFT < 5s }\n";
+
+#[test]
+fn of_a_file_that_is_cut_off_what_is_missing_is_no_data() {
+    let desk = Desk::new();
+    let ran = desk.run(&on_the_simulator(LOAD, TWICE), &[]).with_code(0);
+    let file = desk.path("results/observations.ndjson.zst");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() - 10]).unwrap();
+    let ended = judge(&desk, TWICE, LOAD, 3);
+    assert!(
+        ended.err.contains(
+            "`results/observations.ndjson.zst` is cut off: a run that is not whole in it is no data"
+        ),
+        "{}",
+        ended.err
+    );
+    let again = report(&desk.path("again/report.json"));
+    let runs = again["cells"][0]["runs"].as_array().unwrap();
+    assert_eq!(
+        (&runs[0]["status"], &runs[1]["status"]),
+        (&"complete".into(), &"lost".into())
+    );
+    // The first run is whole: nothing of it is lost with the second.
+    let first = |report: &Value| report["cells"][0]["stages"][0]["repeats"][0].clone();
+    assert_eq!(first(&again)["numbers"], first(&ran.report())["numbers"]);
+}
+
+#[test]
+fn a_run_of_which_nothing_was_kept_is_no_data() {
+    let desk = Desk::new();
+    desk.run(&on_the_simulator(LOAD, TWICE), &[]).with_code(0);
+    let file = desk.path("results/observations.ndjson.zst");
+    let whole = std::fs::read(&file).unwrap();
+    // Parts of their own begin with these bytes: the header, the first run, the second.
+    let mut parts =
+        (0..whole.len()).filter(|&at| whole[at..].starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
+    let second = parts.nth(2).unwrap();
+    std::fs::write(&file, &whole[..second]).unwrap();
+    let ended = judge(&desk, TWICE, LOAD, 3);
+    assert!(!ended.err.contains("cut off"), "{}", ended.err);
+    let again = report(&desk.path("again/report.json"));
+    assert_eq!(
+        again["cells"][0]["runs"][1]["reason"],
+        "`observations.ndjson.zst` has nothing of it"
+    );
+}
+
+#[test]
+fn what_was_kept_of_another_run_is_refused() {
+    let desk = Desk::new();
+    let text = on_the_simulator(LOAD, "");
+    desk.run(&text, &["--seed", "7"]).with_code(0);
+    let file = desk.path("results/observations.ndjson.zst");
+    let of_another_seed = std::fs::read(&file).unwrap();
+    desk.run(&text, &[]).with_code(0);
+    let of_another_time = std::fs::read(&file).unwrap();
+    desk.run(&text, &[]).with_code(0);
+    for (bytes, why) in [
+        (of_another_seed, "with seed 7, and the report is of b3:"),
+        (of_another_time, "cell `engine/m/chat/l` began "),
+    ] {
+        std::fs::write(&file, bytes).unwrap();
+        let ended = judge(&desk, "", LOAD, 2);
+        assert!(
+            ended
+                .err
+                .contains("is of another run than the report beside it"),
+            "{}",
+            ended.err
+        );
+        assert!(ended.err.contains(why), "{}", ended.err);
+    }
 }
