@@ -281,6 +281,7 @@ pub struct RunArgs {
 #[derive(Clone, Debug, Args)]
 pub struct OutputArgs {
     /// Where results go, in place of results/SCENARIO/TIME: a folder, or `s3://BUCKET/PREFIX` (also `gs://`), where they are put, too.
+    /// The files of a run before in it are replaced or taken away.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Exit with 0 whatever the verdicts are.

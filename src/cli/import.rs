@@ -34,6 +34,7 @@ pub(super) fn import(
     console.data(&format!("\n{}", terminal::measured(&report, &view)));
     if let Some(folder) = &args.out {
         let results = Results::at(folder)?;
+        results.clear(None)?;
         results.write(&report, &view)?;
         results.write_page(&report, &Charts::none())?;
         console.data(&format!(

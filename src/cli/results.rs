@@ -1,16 +1,29 @@
 //! The folder of one run's results: every file is replaced whole, so a reader never sees half of one.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use crate::report::charts::Charts;
 use crate::report::compat::Suite;
-use crate::report::{self, Report, View, compat, html, ranking};
+use crate::report::{self, Report, View, compat, html, kept, model, ranking};
 use crate::secret::{Masked, Masker};
 use crate::workload::is_object_url;
+
+/// The files of a run that are not made of its report alone.
+const GROWN: [&str; 6] = [
+    "requests.csv",
+    "requests.ndjson",
+    "requests.parquet",
+    kept::FILE,
+    "charts.json",
+    "report.html",
+];
+
+/// Bytes of a report in which its first key stands.
+const HEAD: u64 = 256;
 
 /// Where results go.
 #[derive(Clone, Debug)]
@@ -74,6 +87,43 @@ impl Results {
             folder: folder.to_owned(),
             masker: Masker::default(),
         })
+    }
+
+    /// Takes away the files of a run before, by their names: whoever looks here must not take one for the new run's. All else in
+    /// the folder stays, and so does `spared`, which is still to be read. Where no report tells of a run, the names say nothing.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) fn clear(&self, spared: Option<&Path>) -> anyhow::Result<()> {
+        if !self.holds_a_run() {
+            return Ok(());
+        }
+        let made = report::FILES.iter().chain(&ranking::text::FILES);
+        let names = made.map(|(name, _)| *name).chain(GROWN);
+        for name in names {
+            let path = self.folder.join(name);
+            if !spared.is_some_and(|spared| same_file(spared, &path)) {
+                self.take_away(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn holds_a_run(&self) -> bool {
+        let mut head = Vec::new();
+        let read = File::open(self.folder.join("report.json"))
+            .and_then(|file| file.take(HEAD).read_to_end(&mut head));
+        read.is_ok() && String::from_utf8_lossy(&head).contains(model::SCHEMA)
+    }
+
+    fn take_away(&self, name: &str) -> anyhow::Result<()> {
+        let path = self.folder.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot take away `{}`", path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The same folder, with secrets hidden in what is written from now on.
@@ -201,6 +251,14 @@ impl Results {
         })?;
         let page = html::render(report, charts);
         self.replace("report.html", |file| file.write_all(page.as_bytes()))
+    }
+}
+
+/// Whether two paths name one file that is there.
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
     }
 }
 

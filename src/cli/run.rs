@@ -250,6 +250,9 @@ pub(super) fn execute(
     let upload = Upload::to(output.out.as_deref())?;
     let folder = output.out.as_deref().filter(|_| upload.is_none());
     let results = Results::create(folder, &plan.name, now)?.hiding(&console.masker);
+    // A baseline may be what the run before has left here.
+    let baseline = plan.baseline.as_ref().map(|named| named.file.as_path());
+    results.clear(baseline)?;
     let view = view(output, console);
     let requests = RequestLog::start(
         plan,

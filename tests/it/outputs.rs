@@ -299,3 +299,43 @@ fn plots_are_drawn_at_the_end_of_a_run_that_asks_for_them() {
         assert!(text.contains("<svg"), "{name}");
     }
 }
+
+// ---- a folder that is used again -------------------------------------------------------------------------------------
+
+#[test]
+fn a_run_leaves_nothing_of_the_run_before_beside_its_own_files() {
+    let desk = Desk::new();
+    let two = on_the_simulator(LOAD, "outputs: [requests_parquet]\n").replace(
+        "backends: {",
+        "backends: { another: { kind: simulator, preset: fast },",
+    );
+    desk.run(&two, &[]).with_code(0);
+    let ranked = [
+        "report.txt",
+        "report.md",
+        "performance_rankings.csv",
+        "benchmark_summary.json",
+        "requests.parquet",
+    ];
+    for name in ranked {
+        assert!(desk.path("results").join(name).exists(), "{name}");
+    }
+    desk.write("results/notes.txt", "of somebody else\n");
+    std::fs::create_dir(desk.path("mine")).unwrap();
+    desk.write("mine/report.md", "of somebody else\n");
+    // What is still to be read stays until it has been.
+    let baseline =
+        "baseline: { file: results/report.json }\nslos: { held: mean TTFT <= baseline + 10000% }\n";
+    let ended = desk
+        .run(&on_the_simulator(LOAD, baseline), &[])
+        .with_code(0);
+    for name in ranked {
+        assert!(!desk.path("results").join(name).exists(), "{name}");
+    }
+    assert_eq!(ended.text("notes.txt"), "of somebody else\n");
+    // A name alone makes no file ours.
+    desk.tool(&["run", "trial.yaml", "--out", "mine"]);
+    let kept = std::fs::read_to_string(desk.path("mine/report.md")).unwrap();
+    assert_eq!(kept, "of somebody else\n");
+    assert_eq!(ended.report()["verdicts"][0]["status"], "pass");
+}
