@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::tool::{CALM, Desk};
+use crate::tool::{CALM, Desk, verdict};
 
 fn two_engines(desk: &Desk) {
     let scenario = format!(
@@ -162,19 +162,27 @@ fn what_is_written_for_a_suite_is_read_again_with_the_same_numbers() {
             .as_f64()
             .unwrap()
     };
-    for (metric, stat) in [
-        ("ttft", "mean"),
-        ("e2e", "mean"),
-        ("tpot", "mean"),
-        ("output_tps", "value"),
-        ("rps", "value"),
+    // Flows are the suite's: over the whole stage, as everything else that they are held against there.
+    let theirs = &ours["cells"][0]["stages"][1]["numbers"]["compat"]["vllm"];
+    let whole = |name: &str| theirs[name].as_f64().unwrap();
+    for (metric, stat, other) in [
+        ("ttft", "mean", value(&ours, 1, "ttft", "mean")),
+        ("e2e", "mean", value(&ours, 1, "e2e", "mean")),
+        ("tpot", "mean", value(&ours, 1, "tpot", "mean")),
+        ("output_tps", "value", whole("output_throughput")),
+        ("rps", "value", whole("request_throughput")),
     ] {
-        let (one, other) = (value(&back, 0, metric, stat), value(&ours, 1, metric, stat));
+        let one = value(&back, 0, metric, stat);
         assert!(
             (one - other).abs() <= 1e-9 * other,
             "{metric} {stat}: {one} {other}"
         );
     }
+    for guard in ["guard:request_rate", "guard:throughput", "guard:failures"] {
+        let told = verdict(&back, &format!("{guard} @c4"));
+        assert_eq!(told["status"], "pass", "{told:#}");
+    }
+    assert_eq!(back["simulated"], true);
 }
 
 #[test]

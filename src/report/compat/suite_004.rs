@@ -65,6 +65,7 @@ fn entry(
         "engine": one.cell.backend,
         "category": category,
         "concurrency": one.stage.users,
+        "simulated": report.simulated,
         "latency": {
             "count": rows.len(),
             "p50": latency("p50"),

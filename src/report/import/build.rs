@@ -80,7 +80,7 @@ pub fn build(found: &[(String, Found)], tool: &str, command: &[String]) -> Repor
         exit_code: if doubted { 3 } else { 0 },
         metrics: 1,
         tool: tool.to_owned(),
-        simulated: false,
+        simulated: found.iter().any(|(_, one)| one.simulated),
         smoke: false,
         imported: files(found),
         plan_digest: digest(
@@ -494,7 +494,7 @@ fn environment(found: &[(String, Found)]) -> Environment {
                 models: vec![one.model.clone()],
                 context_length: None,
                 proxy: None,
-                simulated: false,
+                simulated: one.simulated,
                 arguments: None,
                 variables: BTreeMap::new(),
                 command: None,
@@ -510,7 +510,7 @@ fn environment(found: &[(String, Found)]) -> Environment {
                 memory_bytes: *memory,
                 driver: None,
                 cuda: None,
-                simulated: false,
+                simulated: one.simulated,
             });
         }
     }

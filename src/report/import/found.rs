@@ -67,6 +67,8 @@ pub struct Found {
     pub metrics: BTreeMap<String, BTreeMap<String, f64>>,
     /// The GPU's name and its memory in bytes.
     pub gpu: Option<(String, Option<u64>)>,
+    /// A simulator made it.
+    pub simulated: bool,
     /// Each request, where the file has them.
     pub requests: Vec<Request>,
     /// What the format itself says otherwise than it seems to, known before any number is looked at.
@@ -118,6 +120,7 @@ impl Found {
             input_tokens: None,
             metrics: BTreeMap::new(),
             gpu: None,
+            simulated: false,
             requests: Vec::new(),
             caveats: Vec::new(),
         }

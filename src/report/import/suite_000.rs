@@ -29,14 +29,19 @@ pub(super) fn read(top: &Object) -> Result<Found, ReadError> {
         })
         .collect()
     });
-    // What it calls the total are the requests that were answered: the others are left out.
+    // What it calls the total are the requests that were answered: the others are left out. Our own files of this form add them.
     let answered = count(metadata, "total_requests").unwrap_or(found.requests.len() as u64);
     found.ok = Some(answered);
-    found.planned = answered;
-    found.caveats.push(Caveat {
-        guard: "guard:failures",
-        text: "the suite leaves failed requests out of its count: how many there were is not in the file".to_owned(),
-    });
+    found.failed = count(metadata, "failed_requests");
+    found.planned = answered + found.failed.unwrap_or(0);
+    found.simulated = metadata.get("simulated").and_then(Value::as_bool) == Some(true);
+    let is_ours = found.failed.is_some();
+    if !is_ours {
+        found.caveats.push(Caveat {
+            guard: "guard:failures",
+            text: "the suite leaves failed requests out of its count: how many there were is not in the file".to_owned(),
+        });
+    }
     let tokens: Vec<f64> = found
         .requests
         .iter()
@@ -73,9 +78,11 @@ pub(super) fn read(top: &Object) -> Result<Found, ReadError> {
         let memory = number(gpu, "memory_total_mb").map(|mb| (mb * MEBIBYTE) as u64);
         found.gpu = text(gpu, "gpu_name").map(|name| (name, memory));
     }
-    found.caveats.push(Caveat {
+    if !is_ours {
+        found.caveats.push(Caveat {
         guard: "guard:tokens",
         text: "tokens are the stream's events (of its offline engines, words): the role and the end count, too".to_owned(),
     });
+    }
     Ok(found)
 }

@@ -33,6 +33,7 @@ fn row(row: &Object) -> Result<Found, ReadError> {
     found.planned = answered.unwrap_or(0);
     found.ok = count(latency, "count").or(answered);
     found.output_tokens = number(throughput, "total_tokens");
+    found.simulated = row.get("simulated").and_then(Value::as_bool) == Some(true);
     for (stat, key) in [
         ("mean", "mean"),
         ("p50", "p50"),
