@@ -6,6 +6,8 @@ use crate::assertion::{Better, find};
 
 /// Above this share of failed requests the numbers are those of the survivors.
 pub(super) const FAILED: f64 = 0.01;
+/// How the numbers of other tools' files are estimated: nobody knows.
+pub(super) const IMPORTED: &str = "imported";
 /// From this many repeats on both sides their values tell the spread.
 const REPEATS: usize = 3;
 
@@ -15,6 +17,8 @@ pub(super) struct Told {
     pub(super) unit: String,
     /// The mean of the repeats.
     pub(super) value: f64,
+    /// It comes from a file of another tool.
+    imported: bool,
     /// In each repeat.
     repeats: Vec<f64>,
     /// In each repeat: in each tenth of the window.
@@ -53,6 +57,7 @@ impl Told {
         }
         Some(Told {
             unit: unit.unit.clone(),
+            imported: unit.estimator == IMPORTED,
             value: repeats.iter().sum::<f64>() / repeats.len() as f64,
             tenths: numbers
                 .iter()
@@ -78,10 +83,18 @@ impl Told {
             return Ok(((squares / freedom / repeats as f64).sqrt(), freedom));
         }
         if self.tenths.len() < repeats {
-            return Err(
-                "its spread is unknown: too few requests, or saved by an earlier version; repeat the run 3 times"
-                    .to_owned(),
-            );
+            let (why, remedy) = if self.imported {
+                (
+                    "the file does not tell each of enough requests",
+                    "import 3 repeats of it",
+                )
+            } else {
+                (
+                    "too few requests, or saved by an earlier version",
+                    "repeat the run 3 times",
+                )
+            };
+            return Err(format!("its spread is unknown: {why}; {remedy}"));
         }
         let (mut variance, mut freedom) = (0.0, 0.0);
         for values in &self.tenths {

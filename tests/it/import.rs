@@ -251,6 +251,37 @@ fn three_runs_of_one_load_are_its_repeats() {
 }
 
 #[test]
+fn why_a_file_tells_no_spread_is_told() {
+    let desk = Desk::new();
+    let file = fixture("vllm.json");
+    let ended = desk.tool(&["compare", &file, &file]);
+    assert!(
+        ended
+            .out
+            .contains("its spread is unknown: the file does not tell each of enough requests; import 3 repeats of it"),
+        "{}",
+        ended.out
+    );
+}
+
+#[test]
+fn a_file_without_a_measurement_is_no_result() {
+    let desk = Desk::new();
+    let none = r#"{ "metadata": { "guidellm_version": "0.5.3" }, "benchmarks": [] }"#;
+    for (name, text) in [("guidellm.json", none), ("suite.json", r#"{ "vllm": [] }"#)] {
+        desk.write(name, text);
+        let ended = desk.tool(&["import", name]).with_code(2);
+        assert!(
+            ended
+                .err
+                .contains("cannot be imported: it holds no measurement"),
+            "{}",
+            ended.err
+        );
+    }
+}
+
+#[test]
 fn what_is_no_result_is_told_so() {
     let desk = Desk::new();
     desk.write("none.json", "[1, 2]");

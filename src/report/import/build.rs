@@ -11,6 +11,7 @@ use crate::report::model::{
     SCHEMA, Scenario, Stage, StageNumbers, StageRepeat, Status, Verdict, VerdictStatus,
 };
 use crate::report::ranking;
+use crate::report::told::IMPORTED;
 
 /// Parts of a list of requests that tell its spread, as of a run of our own.
 const PARTS: usize = 10;
@@ -239,7 +240,7 @@ fn numbers(one: &Found) -> StageNumbers {
                 unit: known.map_or("", |metric| metric.unit()).to_owned(),
                 n: ok,
                 undefined: 0,
-                estimator: "imported".to_owned(),
+                estimator: IMPORTED.to_owned(),
                 intervals: BTreeMap::new(),
                 stats: stats.clone(),
             },
@@ -320,7 +321,7 @@ fn one_value(kind: &str, unit: &str, value: f64) -> Metric {
         unit: unit.to_owned(),
         n: 1,
         undefined: 0,
-        estimator: "imported".to_owned(),
+        estimator: IMPORTED.to_owned(),
         intervals: BTreeMap::new(),
         stats: [("value".to_owned(), value)].into(),
     }

@@ -20,8 +20,16 @@ impl std::error::Error for ReadError {}
 /// Reads the measurements of a file, whatever its format is.
 ///
 /// # Errors
-/// It is of no known format, or lacks what its format has.
+/// It is of no known format, lacks what its format has, or holds nothing.
 pub fn read(text: &str) -> Result<Vec<Found>, ReadError> {
+    let found = read_known(text)?;
+    if found.is_empty() {
+        return Err(ReadError("it holds no measurement".to_owned()));
+    }
+    Ok(found)
+}
+
+fn read_known(text: &str) -> Result<Vec<Found>, ReadError> {
     if text.starts_with("Metric,avg,") {
         return Ok(vec![aiperf::csv(text)?]);
     }
