@@ -76,6 +76,14 @@ impl Results {
                 folder.display()
             );
         }
+        if let Some((scheme, _)) = folder.to_str().and_then(|folder| folder.split_once("://"))
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric())
+        {
+            bail!(
+                "`{}` is no place for results: `{scheme}` is none of the schemes that are known, `s3://BUCKET/PREFIX` and `gs://BUCKET/PREFIX`; all else is a folder",
+                folder.display()
+            );
+        }
         let folder = if folder.as_os_str().is_empty() {
             Path::new(".")
         } else {

@@ -300,6 +300,29 @@ fn plots_are_drawn_at_the_end_of_a_run_that_asks_for_them() {
     }
 }
 
+#[test]
+fn a_scheme_that_nobody_knows_is_no_folder() {
+    let desk = Desk::new();
+    desk.write("trial.yaml", &on_the_simulator(LOAD, ""));
+    for words in [
+        ["run", "trial.yaml", "--out", "ftp://runs/nightly"],
+        ["report", "results", "--out", "ftp://runs/nightly"],
+    ] {
+        if words[0] == "report" {
+            desk.run(&on_the_simulator(LOAD, ""), &[]).with_code(0);
+        }
+        let ended = desk.tool(&words).with_code(2);
+        assert!(
+            ended
+                .err
+                .contains("`ftp` is none of the schemes that are known, `s3://BUCKET/PREFIX` and `gs://BUCKET/PREFIX`"),
+            "{}",
+            ended.err
+        );
+        assert!(!desk.path("ftp:").exists());
+    }
+}
+
 // ---- a folder that is used again -------------------------------------------------------------------------------------
 
 #[test]
