@@ -1007,6 +1007,15 @@ impl<'a> Parser<'a> {
                 format!("write `P{number}` for the percentile"),
             );
         }
+        if let Some(written) = self.written_out(word, number) {
+            return self.error_with(
+                codes::UNIT,
+                format!("`{word}` is no unit"),
+                part,
+                format!("did you mean `{written}`?"),
+                "numbers are written out, with `_` between their digits if you like: 100_000",
+            );
+        }
         let meant = match word.to_ascii_lowercase().as_str() {
             "sec" | "secs" | "second" | "seconds" => Some("s"),
             "msec" | "msecs" | "millis" | "millisecond" | "milliseconds" => Some("ms"),
@@ -1040,6 +1049,25 @@ impl<'a> Parser<'a> {
             meant.map(|meant| format!("did you mean `{number}{meant}`?")).unwrap_or_default(),
             "units: ns us ms s m h, %, pp, tok req, B KiB MiB GiB KB MB GB, W J °C MHz $, tok/s req/s tok/J J/tok /s /min",
         )
+    }
+
+    /// What `100k tok/s` means: `100000`. Before what is no unit `M` may be one of its own.
+    fn written_out(&self, word: &str, number: f64) -> Option<String> {
+        let mut letters = word.chars();
+        let factor = match letters.next()? {
+            'k' | 'K' => 1e3,
+            'M' => 1e6,
+            _ => return None,
+        };
+        let unit = letters.as_str();
+        let next = self.rest()[word.len()..].trim_start();
+        let before_unit = UNITS.iter().any(|unit| next.starts_with(unit.text));
+        let whole = (number * factor * 1e6).round() / 1e6;
+        match unit {
+            "" if factor < 1e6 || before_unit => Some(whole.to_string()),
+            "tok" | "tok/s" | "req" | "req/s" => Some(format!("{whole} {unit}")),
+            _ => None,
+        }
     }
 
     fn at_operator_word(&self) -> bool {
