@@ -65,15 +65,17 @@ pub(super) fn compat(slice: &Slice) -> Vec<Theirs> {
         return Vec::new();
     };
     let seconds = ended.since(sent).as_secs_f64();
-    let tokens: f64 = times.iter().filter_map(|one| one.tokens).sum();
+    // Of answers that do not all tell their tokens nobody knows the sum.
+    let tokens: Option<f64> = times.iter().map(|one| one.tokens).sum();
     let flows = |requests: &str, output: &str| {
-        let per_second = |amount: f64| amount / seconds;
-        [
-            (requests.to_owned(), per_second(times.len() as f64)),
-            (output.to_owned(), per_second(tokens)),
-        ]
-        .into_iter()
-        .filter(move |_| seconds > 0.0)
+        let amounts = [
+            (requests.to_owned(), Some(times.len() as f64)),
+            (output.to_owned(), tokens),
+        ];
+        let per_second = move |(name, amount): (String, Option<f64>)| {
+            Some((name, amount.filter(|_| seconds > 0.0)? / seconds))
+        };
+        amounts.into_iter().filter_map(per_second)
     };
     let all = |value: &dyn Fn(&Times) -> Option<f64>| -> Vec<f64> {
         let mut values: Vec<f64> = times.iter().filter_map(value).collect();
@@ -195,6 +197,31 @@ mod tests {
         ] {
             assert_eq!(value(tool, name), expected, "{tool} {name}");
         }
+    }
+
+    #[test]
+    fn tokens_that_one_answer_does_not_tell_have_no_flow() {
+        let record = |index, tokens| {
+            let mut record = answered(index, 0, 0);
+            record.dispatched = Some(ms(20));
+            record.finished = ms(1020);
+            record.tokens.output = tokens;
+            record
+        };
+        let cell = closed_cell(1);
+        let flow = |tokens: [Option<u32>; 2]| {
+            let records = [record(0, tokens[0]), record(1, tokens[1])];
+            let seen = seen(records.into(), 1);
+            let told = compat(&Slice::stage(&cell, &seen, 0));
+            let value = |name: &str| {
+                let mut values = told[0].1.iter();
+                Some(values.find(|(one, _)| one == name)?.1)
+            };
+            [value("request_throughput"), value("output_throughput")]
+        };
+        assert_eq!(flow([Some(4), Some(6)]), [Some(2.0), Some(10.0)]);
+        assert_eq!(flow([Some(4), None]), [Some(2.0), None]);
+        assert_eq!(flow([None, None]), [Some(2.0), None]);
     }
 
     #[test]

@@ -139,6 +139,40 @@ fn each_suite_gets_its_files_with_its_columns() {
     assert_eq!(engines["vllm"][1]["latency"]["count"], 12);
 }
 
+/// An answer without tokens makes no sum of less, and a GPU without a size has not 0 of it.
+#[test]
+fn what_is_not_known_is_null_and_no_zero() {
+    let desk = Desk::new();
+    let text = crate::tool::on_the_simulator("{ levels: { users: [1], requests: 4 } }", "");
+    desk.run(&text, &[]).with_code(0);
+    let told = || {
+        let suite = desk.path("results/compat/suite-004");
+        desk.tool(&["report", "results", "--compat", "suite-004"])
+            .with_code(0);
+        let engines = json(&suite.join(&files(&suite)[0]));
+        engines["engine"][0].clone()
+    };
+    let whole = told();
+    assert_eq!(whole["throughput"]["total_tokens"], 16);
+    assert!(whole["throughput"]["avg_tokens_per_sec"].as_f64() > Some(0.0));
+    let table = desk.path("results/requests.csv");
+    let text = std::fs::read_to_string(&table).unwrap();
+    std::fs::write(&table, text.replacen(",4,usage,", ",,usage,", 1)).unwrap();
+    let path = desk.path("results/report.json");
+    let mut report = crate::tool::report(&path);
+    report["environment"]["gpus"] = Value::Array(Vec::new());
+    // So short a run has no sample of a GPU; any numbers do.
+    let metrics = &mut report["cells"][0]["stages"][0]["numbers"]["metrics"];
+    metrics["gpu.memory_used"] = metrics["e2e"].clone();
+    std::fs::write(&path, report.to_string()).unwrap();
+    let part = told();
+    assert_eq!(part["throughput"]["total_requests"], 4);
+    assert_eq!(part["throughput"]["total_tokens"], Value::Null, "{part:#}");
+    assert_eq!(part["throughput"]["avg_tokens_per_sec"], Value::Null);
+    assert!(part["gpu_memory_mb"][0].as_f64() > Some(0.0), "{part:#}");
+    assert_eq!(part["gpu_memory_mb"][1], Value::Null);
+}
+
 #[test]
 fn what_is_written_for_a_suite_is_read_again_with_the_same_numbers() {
     let desk = Desk::new();

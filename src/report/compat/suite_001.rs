@@ -122,6 +122,7 @@ fn engine(report: &Report, one: &Measured) -> Value {
     let seconds = |stat: &str| one.stat("e2e", stat).map(|ms| ms / 1e3);
     let host = &report.environment.host;
     let tokens = one.numbers.metrics.get("output_tokens");
+    let tokens = tokens.filter(|metric| metric.undefined == 0);
     let tokens = tokens.and_then(|metric| Some(metric.stats.get("mean")? * metric.n as f64));
     let gpu = json!({
         "utilization_mean_percent": one.stat("gpu.util", "mean").map(|share| share * 100.0),

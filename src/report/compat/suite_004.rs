@@ -55,10 +55,10 @@ fn entry(
 ) -> Value {
     let latency = |stat: &str| metrics.get("e2e")?.stats.get(stat).copied();
     let seconds: f64 = rows.iter().filter_map(|row| row.e2e_ms).sum::<f64>() / 1e3;
-    let tokens: u64 = rows
-        .iter()
-        .filter_map(|row| row.output_tokens.map(u64::from))
-        .sum();
+    // Of answers that do not all tell theirs nobody knows the sum.
+    let tokens = rows.iter().map(|row| row.output_tokens.map(u64::from));
+    let tokens: Option<u64> = tokens.sum();
+    let speed = tokens.filter(|_| seconds > 0.0);
     let used = one.stat("gpu.memory_used", "max");
     let total = report.environment.largest_gpu_memory();
     json!({
@@ -77,9 +77,9 @@ fn entry(
         "throughput": {
             "total_requests": rows.len(),
             "total_tokens": tokens,
-            "avg_tokens_per_sec": (seconds > 0.0).then(|| tokens as f64 / seconds),
+            "avg_tokens_per_sec": speed.map(|tokens| tokens as f64 / seconds),
             "total_time_s": seconds,
         },
-        "gpu_memory_mb": used.map(|bytes| [bytes / MEBIBYTE, total.map_or(0.0, |total| total as f64 / MEBIBYTE)]),
+        "gpu_memory_mb": used.map(|bytes| [Some(bytes / MEBIBYTE), total.map(|total| total as f64 / MEBIBYTE)]),
     })
 }
