@@ -139,6 +139,39 @@ fn each_suite_gets_its_files_with_its_columns() {
     assert_eq!(engines["vllm"][1]["latency"]["count"], 12);
 }
 
+/// A level that comes twice has two files, and each repeat its own.
+#[test]
+fn no_file_of_a_suite_hides_another() {
+    let desk = Desk::new();
+    let stage = |name: &str, users: u32| format!("{{ name: {name}, users: {users}, for: 300ms }}");
+    let stages = [stage("before", 2), stage("spike", 3), stage("after", 2)].join(", ");
+    let load = format!("{{ stages: [{stages}] }}");
+    let more = "run: { warmup: 0s, cooldown: 0s, repeats: 2 }\n";
+    let text = crate::tool::on_the_simulator(&load, more);
+    let ran = desk.run(&text, &["--compat", "suite-000,suite-001,suite-002"]);
+    let suites = desk.path("results/compat");
+    let all = files(&suites.join("suite-000"));
+    assert_eq!(all.len(), 18, "{all:?}");
+    for end in [
+        "_before_r1.json",
+        "_after_r2.json",
+        "_r1.json",
+        "_before_r2_requests.csv",
+    ] {
+        assert!(all.iter().any(|name| name.ends_with(end)), "{end}: {all:?}");
+    }
+    let all = files(&suites.join("suite-002"));
+    assert_eq!(all.len(), 6, "{all:?}");
+    // Suite 001 has one line for an engine: the highest level over its repeats.
+    let told = json(&suites.join("suite-001/engine_results.json"));
+    let spike = &ran.report()["cells"][0]["stages"][1]["numbers"];
+    assert_eq!(told["total_requests"], spike["planned"]);
+    assert_eq!(
+        told["throughput_tokens_per_second"],
+        spike["metrics"]["output_tps"]["value"]
+    );
+}
+
 /// An answer without tokens makes no sum of less, and a GPU without a size has not 0 of it.
 #[test]
 fn what_is_not_known_is_null_and_no_zero() {

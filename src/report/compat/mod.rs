@@ -131,8 +131,7 @@ impl Measured<'_> {
 
     /// Users, or requests per second, in the words of a path.
     fn level(&self) -> String {
-        let level = self.stage.users.map(f64::from).or(self.stage.rate);
-        level.map_or_else(|| self.stage.name.clone(), |level| level.to_string())
+        level(self.stage).map_or_else(|| self.stage.name.clone(), |level| level.to_string())
     }
 
     /// Its answered requests.
@@ -146,13 +145,24 @@ impl Measured<'_> {
         rows.iter().filter(own).collect()
     }
 
-    /// `_r2` where there are several repeats, so that no file hides another.
+    /// `_after` where another stage of the cell has the same level, `_r2` where there are several repeats, so that no file hides
+    /// another.
     fn suffix(&self) -> String {
-        match self.stage.repeats.len() {
-            0 | 1 => String::new(),
-            _ => format!("_r{}", self.repeat + 1),
+        let mut suffix = String::new();
+        let mut stages = self.cell.stages.iter().filter(|stage| stage.measured);
+        if stages.any(|other| other.name != self.stage.name && level(other) == level(self.stage)) {
+            suffix = format!("_{}", self.stage.name);
         }
+        if self.stage.repeats.len() > 1 {
+            suffix.push_str(&format!("_r{}", self.repeat + 1));
+        }
+        suffix
     }
+}
+
+/// Users, or requests per second.
+fn level(stage: &Stage) -> Option<f64> {
+    stage.users.map(f64::from).or(stage.rate)
 }
 
 /// Where a report has several prompt sets or loads, each gets a folder of its own.

@@ -1,10 +1,11 @@
 //! Suite 001: one JSON for each engine, `benchmark_results.csv`, `final_report.csv`, `environment_info.json`, and its report.
 //!
-//! The suite measures one load; of several levels the highest one stands for an engine.
+//! The suite measures one load; of several levels the highest one stands for an engine, of several cells with it the first, and of
+//! repeats the median.
 
 use serde_json::{Value, json};
 
-use super::{MEBIBYTE, Measured, cell_text, measured, pretty, table};
+use super::{MEBIBYTE, Measured, cell_text, level, pretty, table};
 use crate::report::View;
 use crate::report::model::Report;
 use crate::report::ranking::text;
@@ -92,18 +93,20 @@ pub(super) fn files(report: &Report) -> Vec<(String, String)> {
     files
 }
 
-/// The highest level of a backend's first cell.
+/// The highest level of a backend's cells, with the numbers over its repeats.
 fn highest<'a>(report: &'a Report, backend: &str) -> Option<Measured<'a>> {
-    let own = measured(report)
-        .into_iter()
-        .filter(|one| one.cell.backend == backend);
-    let load = |one: &Measured| {
-        one.stage
-            .users
-            .map(f64::from)
-            .or(one.stage.rate)
-            .unwrap_or(0.0)
-    };
+    let cells = report.cells.iter().filter(|cell| cell.backend == backend);
+    let stages = cells.flat_map(|cell| cell.stages.iter().map(move |stage| (cell, stage)));
+    let own = stages.filter(|(_, stage)| stage.measured);
+    let own = own.filter_map(|(cell, stage)| {
+        Some(Measured {
+            cell,
+            stage,
+            repeat: 0,
+            numbers: stage.numbers.as_ref()?,
+        })
+    });
+    let load = |one: &Measured| level(one.stage).unwrap_or(0.0);
     own.reduce(|best, next| {
         if load(&next) > load(&best) {
             next
