@@ -136,6 +136,14 @@ struct Line<'a> {
     points: Vec<(f64, &'a Stage, &'a StageNumbers)>,
 }
 
+impl<'a> Line<'a> {
+    /// Model, prompts and load.
+    fn kind(&self) -> [&'a str; 3] {
+        let cell = self.cell;
+        [&cell.model, &cell.prompts, &cell.load]
+    }
+}
+
 /// A statistic of a stage, and how far its repeats reach.
 #[derive(Clone, Copy)]
 struct Value {
@@ -199,6 +207,24 @@ impl<'a> Book<'a> {
 
     fn models(&self) -> Vec<&'a str> {
         distinct(self.lines.iter().map(|line| line.cell.model.as_str()))
+    }
+
+    /// What a backend is measured on: model, prompts and load, each with the name of its row, which tells of prompts and loads
+    /// where there are several.
+    fn kinds(&self) -> Vec<([&'a str; 3], String)> {
+        let differs = |part: usize| {
+            let all = distinct(self.lines.iter().map(|line| line.kind()[part]));
+            part == 0 || all.len() > 1
+        };
+        let told: Vec<usize> = (0..3).filter(|part| differs(*part)).collect();
+        let mut kinds: Vec<([&str; 3], String)> = Vec::new();
+        for kind in self.lines.iter().map(Line::kind) {
+            if !kinds.iter().any(|(known, _)| *known == kind) {
+                let name: Vec<&str> = told.iter().map(|part| kind[*part]).collect();
+                kinds.push((kind, name.join("/")));
+            }
+        }
+        kinds
     }
 
     fn backends(&self) -> Vec<&'a str> {
@@ -440,14 +466,13 @@ impl<'a> Book<'a> {
     }
 
     fn cross_model(&self) -> Option<Scene> {
-        let throughput = |line: &Line| value(line.points.last()?.1, "output_tps value", 1.0);
         let duration = |line: &Line| Some(took(line.points.last()?.1, line.points.last()?.2));
         panels(
             1,
             2,
             [
                 (
-                    self.grouped(throughput),
+                    self.grouped(peak_throughput),
                     format!("Peak Throughput by Model & Backend {HIGHER}"),
                     "Backend",
                     "Throughput (Tokens/sec)",
@@ -473,10 +498,7 @@ impl<'a> Book<'a> {
                 .iter()
                 .zip(PALETTE.iter().cycle())
                 .map(|(model, colour)| {
-                    let mut own = self.lines.iter().filter(|line| {
-                        (line.cell.backend.as_str(), line.cell.model.as_str()) == (backend, model)
-                    });
-                    let value = own.find_map(&of);
+                    let value = self.fastest(backend, model).and_then(&of);
                     seen |= value.is_some();
                     reach.push(value.map_or((0.0, 0.0), |v| (v.value - v.low, v.high - v.value)));
                     (value.map_or(0.0, |value| value.value), *colour)
@@ -492,6 +514,23 @@ impl<'a> Book<'a> {
         } else {
             Vec::new()
         }
+    }
+
+    /// Of a model's cells on a backend the one with the greatest throughput at its highest level.
+    fn fastest(&self, backend: &str, model: &str) -> Option<&Line<'a>> {
+        let own = self
+            .lines
+            .iter()
+            .filter(|line| line.cell.backend == backend && line.cell.model == model);
+        let speed = |line: &Line| peak_throughput(line).map_or(-1.0, |seen| seen.value);
+        own.filter(|line| !line.points.is_empty())
+            .reduce(|best, next| {
+                if speed(next) > speed(best) {
+                    next
+                } else {
+                    best
+                }
+            })
     }
 
     fn gpus(&self) -> Option<Scene> {
@@ -614,7 +653,7 @@ impl<'a> Book<'a> {
 
     fn heatmap(&self) -> Option<Scene> {
         let levels = self.levels();
-        let models = self.models();
+        let kinds = self.kinds();
         let mut all = Vec::new();
         let every = self.lines.iter().flat_map(|line| &line.points);
         let scale = every
@@ -623,26 +662,26 @@ impl<'a> Book<'a> {
                 (f64::min(low, seen.value), f64::max(high, seen.value))
             });
         for backend in self.backends() {
-            let cell = |model: &str, level: u32| {
+            let cell = |kind: &[&str; 3], level: u32| {
                 let mut lines = self.lines.iter();
                 let line =
-                    lines.find(|line| line.cell.backend == backend && line.cell.model == model)?;
+                    lines.find(|line| line.cell.backend == backend && line.kind() == *kind)?;
                 let mut points = line.points.iter();
                 let (_, stage, _) = points.find(|(_, stage, _)| stage.users == Some(level))?;
                 value(stage, "e2e mean", 1e-3).map(|value| value.value)
             };
-            let rows: Vec<Vec<f64>> = models
+            let rows: Vec<Vec<f64>> = kinds
                 .iter()
-                .map(|model| {
+                .map(|(kind, _)| {
                     levels
                         .iter()
-                        .map(|level| cell(model, *level).unwrap_or(f64::NAN))
+                        .map(|level| cell(kind, *level).unwrap_or(f64::NAN))
                         .collect()
                 })
                 .collect();
             if rows.iter().flatten().any(|value| value.is_finite()) {
                 let columns: Vec<String> = levels.iter().map(u32::to_string).collect();
-                let names = models.iter().map(|model| (*model).to_owned()).collect();
+                let names = kinds.iter().map(|(_, name)| name.clone()).collect();
                 all.push((
                     grid(rows, names, columns, move |value| good_to_bad(value, scale)),
                     format!("{} - E2E Latency (seconds)", backend.to_uppercase()),
@@ -718,6 +757,11 @@ impl<'a> Book<'a> {
             .with_cell_size(width, 110.0 + 34.0 * body.len() as f64);
         Some(figure.render())
     }
+}
+
+/// Tokens per second at the highest level of a cell.
+fn peak_throughput(line: &Line) -> Option<Value> {
+    value(line.points.last()?.1, "output_tps value", 1.0)
 }
 
 /// The measured stages of a cell, by their load.

@@ -255,6 +255,42 @@ fn an_slo_that_holds_is_green_and_a_broken_one_is_not() {
     assert!(svg.contains("#7ec884") && svg.contains("#f08a80"), "{svg}");
 }
 
+/// Of two prompt sets of a backend each has a row, and the faster one is the peak, also in the duration.
+#[test]
+fn a_peak_is_that_of_the_fastest_cell() {
+    let desk = Desk::new();
+    let scenario = format!(
+        "version: 1\nname: trial\nbackends: {{ vllm: {{ kind: simulator, preset: fast }} }}\nmodels: {{ m: any }}\n\
+         prompts:\n  long: {{ source: inline, prompts: [Hello] }}\n  short: {{ source: inline, prompts: [Hi] }}\n\
+         load: {{ l: {{ levels: {{ users: [2], requests: 6 }} }} }}\nrequest: {{ max_tokens: 4 }}\nrun: {{ warmup: 0s, cooldown: 0s }}\n{CALM}"
+    );
+    desk.run(&scenario, &[]);
+    let path = desk.path("results/report.json");
+    let mut report = crate::tool::report(&path);
+    for (cell, speed, seconds) in [(0, 123, 71), (1, 321, 93)] {
+        let numbers = &mut report["cells"][cell]["stages"][0]["numbers"];
+        numbers["metrics"]["output_tps"]["value"] = speed.into();
+        numbers["duration_s"] = seconds.into();
+    }
+    std::fs::write(&path, report.to_string()).unwrap();
+    desk.tool(&["plot", "results", "--format", "svg"])
+        .with_code(0);
+    let svg = |name: &str| {
+        let path = desk.path("results/plots").join(name);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let peaks = svg("cross_model_comparison.svg");
+    for (text, is_told) in [("321", true), ("93", true), ("123", false), ("71", false)] {
+        let found = peaks.contains(&format!(">{text}<"));
+        assert_eq!(found, is_told, "{text}: {peaks}");
+    }
+    let heat = svg("latency_heatmap.svg");
+    assert!(
+        heat.contains(">m/long<") && heat.contains(">m/short<"),
+        "{heat}"
+    );
+}
+
 #[test]
 fn a_level_without_numbers_leaves_a_gap() {
     let desk = Desk::new();
