@@ -764,9 +764,10 @@ fn peak_throughput(line: &Line) -> Option<Value> {
     value(line.points.last()?.1, "output_tps value", 1.0)
 }
 
-/// The measured stages of a cell, by their load.
+/// The measured stages of a cell that were asked for, by their load.
 fn loads(cell: &Cell) -> Vec<(f64, &Stage)> {
-    let stages = cell.stages.iter().filter(|stage| stage.measured);
+    let asked = |stage: &&Stage| stage.measured && cell.was_asked(stage);
+    let stages = cell.stages.iter().filter(asked);
     let mut loads: Vec<(f64, &Stage)> = stages
         .filter_map(|stage| Some((stage.users.map(f64::from).or(stage.rate)?, stage)))
         .collect();

@@ -302,6 +302,7 @@ fn notes(report: &Report, view: &View) -> String {
             }));
         }
         let stages = cell.stages.iter().filter(|stage| stage.prompts_reused);
+        let stages = stages.filter(|stage| cell.was_asked(stage));
         reused.extend(stages.map(|stage| format!("{short} {}", stage.name)));
     }
     let more = events.len().saturating_sub(EVENTS_SHOWN);

@@ -74,6 +74,34 @@ fn a_search_finds_the_greatest_level_at_which_every_slo_holds() {
         summary.contains(",c5,") && !summary.contains(",c7,"),
         "{summary}"
     );
+    // Levels that were never tried break no line.
+    desk.tool(&[
+        "plot",
+        "results",
+        "--only",
+        "throughput_all",
+        "--format",
+        "svg",
+    ])
+    .with_code(0);
+    let svg = std::fs::read_to_string(desk.path("results/plots/throughput_all_combined.svg"));
+    assert_eq!(svg.unwrap().matches("<path d=\"M ").count(), 1);
+}
+
+#[test]
+fn prompts_that_repeat_are_told_of_the_levels_that_were_tried() {
+    let desk = Desk::new();
+    let more = format!("prompts: {{ p: {{ source: inline, prompts: [Hello, Hi] }} }}\n{FIVE}");
+    let load = "{ search: { users: 1..4, requests_per_user: 20 } }";
+    let ended = desk.run(&on_the_simulator(load, &more), &[]);
+    let mut lines = ended.out.lines();
+    let line = lines.find(|line| line.contains("prompts reused: "));
+    assert_eq!(
+        line.unwrap().split_once("prompts reused: ").unwrap().1,
+        "engine c1, engine c2, engine c4",
+        "{}",
+        ended.out
+    );
 }
 
 #[test]
