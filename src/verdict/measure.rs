@@ -1040,8 +1040,26 @@ fn flow(
     }
 }
 
+/// A flow of tokens is not 0 where answers came and none of them tells how many it has.
+fn tells_tokens(slices: &[Slice], metric: &str) -> Result<(), State> {
+    let output = |one: &RequestRecord| one.tokens.output.is_some() || one.events.tokens() > 0;
+    let told = |one: &RequestRecord| match metric {
+        "output_tps" => output(one),
+        "input_tps" => one.tokens.input.is_some(),
+        "total_tps" => output(one) && one.tokens.input.is_some(),
+        _ => true,
+    };
+    let answered = slices.iter().flat_map(Slice::scheduled);
+    let mut answered = answered.filter(|one| one.outcome == Outcome::Ok).peekable();
+    if answered.peek().is_some() && !answered.any(told) {
+        return Err(no_data("no answer tells how many tokens it has"));
+    }
+    Ok(())
+}
+
 /// The amount, the seconds and the number of requests that counted, over all slices.
 fn flow_total(slices: &[Slice], metric: &str, rules: Rules) -> Result<(f64, f64, u64), State> {
+    tells_tokens(slices, metric)?;
     let (mut amount, mut time, mut n) = (0.0, 0.0, 0);
     for slice in slices {
         let (window, seconds) = window_of(slice)?;
@@ -1055,6 +1073,7 @@ fn flow_total(slices: &[Slice], metric: &str, rules: Rules) -> Result<(f64, f64,
 
 /// The flow in each whole second of the windows.
 pub(super) fn per_second(slices: &[Slice], metric: &str, rules: Rules) -> Result<Vec<f64>, State> {
+    tells_tokens(slices, metric)?;
     let mut all = Vec::new();
     for slice in slices {
         let (window, seconds) = window_of(slice)?;

@@ -339,6 +339,35 @@ fn flows_count_by_arrival_whoever_sent_the_request() {
 }
 
 #[test]
+fn tokens_that_no_answer_tells_are_not_zero() {
+    let untold = |index| {
+        let mut record = answered(index, 0, 500);
+        record.tokens = Tokens {
+            input: None,
+            output: None,
+            ..record.tokens
+        };
+        record.events = EventLog::default();
+        record
+    };
+    let flow = |records, metric| {
+        let seen = seen(records, 2);
+        measured(&open_cell(), &seen, metric, Aggregate::Whole, ALL).map(|seen| seen.low)
+    };
+    for metric in ["output_tps", "input_tps", "total_tps"] {
+        let State::Inconclusive(why) = flow(vec![untold(0)], metric).unwrap_err() else {
+            panic!("{metric}");
+        };
+        assert_eq!(why.text, "no answer tells how many tokens it has");
+        // Where nothing was answered there was no token either.
+        let failed = with_outcome(Outcome::Truncated, untold(0));
+        assert_eq!(flow(vec![failed], metric), Ok(0.0), "{metric}");
+    }
+    let seen = [untold(0), answered(1, 0, 500)];
+    assert_eq!(flow(seen.into(), "output_tps"), Ok(0.5));
+}
+
+#[test]
 fn unknown_token_counts_are_spread_over_the_events() {
     let events = [500, 1500].map(|at| OutputEvent {
         at: ms(at),
