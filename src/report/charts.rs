@@ -137,7 +137,7 @@ pub struct SlowRequest {
 /// The most steps between the smallest and the largest quantile of a [`Distribution`].
 pub const STEPS: usize = 200;
 /// Bars of a histogram.
-const BARS: usize = 40;
+const BARS: usize = 30;
 /// The histogram reaches to this quantile; a few stragglers would squeeze everything else into one bar.
 const HISTOGRAM_TO: f64 = 0.99;
 /// Points of a timeline at most.
@@ -171,10 +171,12 @@ pub fn charts<'a>(
         let runs: Vec<&Observations> = seen.clone().into_iter().filter(|r| r.cell == at).collect();
         for (number, stage) in cell.stages.iter().enumerate() {
             if stage.measured && cell.was_asked(stage) && !runs.is_empty() {
-                stages.push(stage_charts(&cell.id, stage, number, &runs));
+                stages.push(stage_values(&cell.id, stage, number, &runs));
             }
         }
     }
+    let edges = edges(&stages);
+    let stages = stages.into_iter().map(|one| one.charts(&edges)).collect();
     Charts {
         schema: SCHEMA.to_owned(),
         runs,
@@ -411,7 +413,68 @@ fn sampled(series: &Series, axis: Axis) -> Timeline {
 
 // ---- stages ----------------------------------------------------------------------------------------------------------
 
-fn stage_charts(cell: &str, stage: &Stage, number: usize, runs: &[&Observations]) -> StageCharts {
+/// The values of one measured stage of one cell, in order.
+struct StageValues {
+    cell: String,
+    stage: String,
+    values: Vec<(&'static str, Values)>,
+    slowest: Vec<SlowRequest>,
+}
+
+/// Values of a metric in milliseconds, from the smallest.
+enum Values {
+    Each(Vec<f64>),
+    /// Nanoseconds, to three digits.
+    Counted(Histogram<u64>),
+}
+
+/// Where the first bar of a histogram begins, and where the last one ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Edges {
+    from: f64,
+    to: f64,
+}
+
+impl Edges {
+    fn and(self, other: Edges) -> Edges {
+        Edges {
+            from: self.from.min(other.from),
+            to: self.to.max(other.to),
+        }
+    }
+}
+
+/// Of each metric in each stage: cells are drawn in one picture, and only bars of the same width can be compared.
+fn edges(stages: &[StageValues]) -> BTreeMap<(String, &'static str), Edges> {
+    let mut shared: BTreeMap<(String, &'static str), Edges> = BTreeMap::new();
+    for stage in stages {
+        for (metric, values) in &stage.values {
+            let own = values.edges();
+            shared
+                .entry((stage.stage.clone(), metric))
+                .and_modify(|edges| *edges = edges.and(own))
+                .or_insert(own);
+        }
+    }
+    shared
+}
+
+impl StageValues {
+    fn charts(self, edges: &BTreeMap<(String, &'static str), Edges>) -> StageCharts {
+        let drawn = self.values.iter().map(|(metric, values)| {
+            let edges = edges.get(&(self.stage.clone(), metric));
+            values.distribution(metric, edges.copied().unwrap_or_else(|| values.edges()))
+        });
+        StageCharts {
+            distributions: drawn.collect(),
+            cell: self.cell,
+            stage: self.stage,
+            slowest: self.slowest,
+        }
+    }
+}
+
+fn stage_values(cell: &str, stage: &Stage, number: usize, runs: &[&Observations]) -> StageValues {
     let requests = || {
         runs.iter().flat_map(|run| {
             let records = run.records.iter();
@@ -426,64 +489,107 @@ fn stage_charts(cell: &str, stage: &Stage, number: usize, runs: &[&Observations]
             .map(|(_, record)| record)
             .filter(|record| record.outcome == Outcome::Ok)
     };
-    let mut distributions: Vec<Distribution> = ["ttft", "e2e", "tpot", "send_lag"]
+    let mut values: Vec<(&'static str, Values)> = ["ttft", "e2e", "tpot", "send_lag"]
         .into_iter()
         .filter_map(|metric| {
             let values = answered().filter_map(|record| measure::value(record, metric, clock));
-            distribution(metric, values.map(|seconds| seconds * 1e3).collect())
+            Some((
+                metric,
+                Values::each(values.map(|seconds| seconds * 1e3).collect())?,
+            ))
         })
         .collect();
-    distributions.extend(gaps(answered()));
-    StageCharts {
+    values.extend(gaps(answered()).map(|gaps| ("icl", gaps)));
+    StageValues {
         cell: cell.to_owned(),
         stage: stage.name.clone(),
-        distributions,
+        values,
         slowest: slowest(requests()),
     }
 }
 
-/// The distribution of values in milliseconds; `None` of nothing.
-fn distribution(metric: &str, mut values: Vec<f64>) -> Option<Distribution> {
-    values.sort_by(f64::total_cmp);
-    let n = values.len();
-    if n == 0 {
-        return None;
+impl Values {
+    /// `None` of nothing.
+    fn each(mut values: Vec<f64>) -> Option<Values> {
+        values.sort_by(f64::total_cmp);
+        (!values.is_empty()).then_some(Values::Each(values))
     }
-    let rank = |share: f64| ((share * n as f64).ceil() as usize).clamp(1, n) - 1;
-    // Of few values there are no more quantiles than values.
-    let steps = STEPS.min(n);
-    let quantiles = (0..=steps)
-        .map(|step| short(values[rank(step as f64 / steps as f64)]))
-        .collect();
-    let (from, to) = (values[0], values[rank(HISTOGRAM_TO)]);
-    let width = bar_width(from, to);
-    let mut counts = vec![0; BARS];
-    let mut above = 0;
-    for value in values {
-        match counts.get_mut(((value - from) / width) as usize) {
-            Some(count) => *count += 1,
-            None => above += 1,
+
+    fn n(&self) -> u64 {
+        match self {
+            Values::Each(values) => values.len() as u64,
+            Values::Counted(seen) => seen.len(),
         }
     }
-    Some(Distribution {
-        metric: metric.to_owned(),
-        unit: "ms".to_owned(),
-        n: n as u64,
-        quantiles,
-        from: short(from),
-        width,
-        counts,
-        above,
-    })
+
+    /// By nearest rank.
+    fn quantile(&self, share: f64) -> f64 {
+        match self {
+            Values::Each(values) => {
+                let n = values.len();
+                values[((share * n as f64).ceil() as usize).clamp(1, n) - 1]
+            }
+            Values::Counted(seen) => ms(seen.value_at_quantile(share)),
+        }
+    }
+
+    fn edges(&self) -> Edges {
+        let from = match self {
+            Values::Each(values) => values[0],
+            Values::Counted(seen) => ms(seen.min()),
+        };
+        Edges {
+            from,
+            to: self.quantile(HISTOGRAM_TO),
+        }
+    }
+
+    fn distribution(&self, metric: &str, edges: Edges) -> Distribution {
+        // Of few values there are no more quantiles than values.
+        let steps = match self {
+            Values::Each(values) => STEPS.min(values.len()),
+            Values::Counted(_) => STEPS,
+        };
+        let quantiles = (0..=steps)
+            .map(|step| short(self.quantile(step as f64 / steps as f64)))
+            .collect();
+        let width = bar_width(edges);
+        let mut counts = vec![0; BARS];
+        let mut above = 0;
+        let mut count = |value: f64, times: u64| {
+            let bar = ((value - edges.from).max(0.0) / width) as usize;
+            *counts.get_mut(bar).unwrap_or(&mut above) += times;
+        };
+        match self {
+            Values::Each(values) => values.iter().for_each(|value| count(*value, 1)),
+            Values::Counted(seen) => seen.iter_recorded().for_each(|bucket| {
+                count(ms(bucket.value_iterated_to()), bucket.count_at_value());
+            }),
+        }
+        Distribution {
+            metric: metric.to_owned(),
+            unit: "ms".to_owned(),
+            n: self.n(),
+            quantiles,
+            from: short(edges.from),
+            width,
+            counts,
+            above,
+        }
+    }
 }
 
 /// A little more than the range divided into bars, so that its end lies in the last one.
-fn bar_width(from: f64, to: f64) -> f64 {
-    ((to - from) / BARS as f64).max(1e-6) * 1.000_001
+fn bar_width(edges: Edges) -> f64 {
+    ((edges.to - edges.from) / BARS as f64).max(1e-6) * 1.000_001
+}
+
+fn ms(ns: u64) -> f64 {
+    ns as f64 / 1e6
 }
 
 /// The gaps between the output events of all requests. There are too many to keep them: they are counted to three digits.
-fn gaps<'a>(records: impl Iterator<Item = &'a RequestRecord>) -> Option<Distribution> {
+fn gaps<'a>(records: impl Iterator<Item = &'a RequestRecord>) -> Option<Values> {
     let mut seen: Histogram<u64> =
         Histogram::new_with_bounds(1_000, 3_600_000_000_000, 3).expect("the bounds are in order");
     for record in records {
@@ -495,34 +601,7 @@ fn gaps<'a>(records: impl Iterator<Item = &'a RequestRecord>) -> Option<Distribu
             last = Some(event.at);
         }
     }
-    if seen.is_empty() {
-        return None;
-    }
-    let ms = |ns: u64| ns as f64 / 1e6;
-    let at = |share: f64| ms(seen.value_at_quantile(share));
-    let (from, to) = (ms(seen.min()), at(HISTOGRAM_TO));
-    let width = bar_width(from, to);
-    let mut counts = vec![0; BARS];
-    let mut above = 0;
-    for bucket in seen.iter_recorded() {
-        let bar = ((ms(bucket.value_iterated_to()) - from).max(0.0) / width) as usize;
-        match counts.get_mut(bar) {
-            Some(count) => *count += bucket.count_at_value(),
-            None => above += bucket.count_at_value(),
-        }
-    }
-    Some(Distribution {
-        metric: "icl".to_owned(),
-        unit: "ms".to_owned(),
-        n: seen.len(),
-        quantiles: (0..=STEPS)
-            .map(|step| short(at(step as f64 / STEPS as f64)))
-            .collect(),
-        from: short(from),
-        width,
-        counts,
-        above,
-    })
+    (!seen.is_empty()).then_some(Values::Counted(seen))
 }
 
 fn slowest<'a>(requests: impl Iterator<Item = (u32, &'a RequestRecord)>) -> Vec<SlowRequest> {
@@ -564,10 +643,15 @@ pub(super) fn short(value: f64) -> f64 {
 mod tests {
     use super::*;
 
+    fn distribution(values: Vec<f64>) -> Distribution {
+        let values = Values::each(values).unwrap();
+        values.distribution("ttft", values.edges())
+    }
+
     #[test]
     fn a_distribution_counts_every_value_once() {
         let values: Vec<f64> = (1..=1000).map(f64::from).chain([1e6]).collect();
-        let told = distribution("ttft", values).unwrap();
+        let told = distribution(values);
         assert_eq!(told.n, 1001);
         assert_eq!(told.counts.iter().sum::<u64>() + told.above, 1001);
         assert_eq!(told.above, 10, "those beyond the 99th percentile");
@@ -582,9 +666,37 @@ mod tests {
 
     #[test]
     fn of_nothing_there_is_no_distribution_and_equal_values_are_one_bar() {
-        assert_eq!(distribution("ttft", Vec::new()), None);
-        let told = distribution("ttft", vec![5.0; 7]).unwrap();
+        assert!(Values::each(Vec::new()).is_none());
+        let told = distribution(vec![5.0; 7]);
         assert_eq!((told.counts[0], told.above), (7, 0));
+    }
+
+    #[test]
+    fn what_is_drawn_in_one_picture_has_bars_of_one_width() {
+        let stage = |cell: &str, values: Vec<f64>| StageValues {
+            cell: cell.into(),
+            stage: "c2".into(),
+            values: vec![("ttft", Values::each(values).unwrap())],
+            slowest: Vec::new(),
+        };
+        let stages = vec![
+            stage("tight", vec![10.0; 60]),
+            stage("wide", vec![10.0, 20.0, 40.0]),
+        ];
+        let edges = edges(&stages);
+        let drawn: Vec<Distribution> = stages
+            .into_iter()
+            .flat_map(|stage| stage.charts(&edges).distributions)
+            .collect();
+        let [tight, wide] = &drawn[..] else {
+            panic!("{drawn:?}")
+        };
+        assert_eq!((tight.from, tight.width), (wide.from, wide.width));
+        assert_eq!((tight.counts.len(), tight.counts[0]), (30, 60));
+        assert_eq!(
+            (wide.counts[0], wide.counts[10], wide.counts[29]),
+            (1, 1, 1)
+        );
     }
 
     #[test]
