@@ -302,7 +302,7 @@ pub fn format_value(base: f64, dimension: Dimension, share: bool) -> String {
             } else if magnitude >= 1e-3 || magnitude == 0.0 {
                 format!("{}ms", significant(base * 1e3))
             } else {
-                format!("{}us", significant(base * 1e6))
+                format!("{}µs", significant(base * 1e6))
             }
         }
         Dimension::BYTE => {
