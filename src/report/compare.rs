@@ -131,11 +131,14 @@ impl Finding {
 }
 
 impl Row {
-    /// The difference as a share of the first side's value, with its interval.
+    /// The difference as a share of the first side's value, with its interval. No quantity falls by more than all of it.
     pub fn relative(&self) -> Option<(f64, [f64; 2])> {
         let base = self.base.filter(|base| *base > 0.0)?;
         let [low, high] = self.interval?;
-        Some((self.difference? / base, [low / base, high / base]))
+        Some((
+            self.difference? / base,
+            [(low / base).max(-1.0), high / base],
+        ))
     }
 }
 
@@ -402,7 +405,12 @@ fn beside<'a>(first: &Seen<'_>, other: &'a Report, there: &'a Cell) -> Result<Se
 fn differences((first, base): (&str, &Report), (label, other): (&str, &Report)) -> Vec<String> {
     let gpus = |report: &Report| {
         let names = report.environment.gpus.iter().map(|gpu| gpu.name.as_str());
-        names.collect::<Vec<_>>().join(", ")
+        let names: Vec<&str> = names.collect();
+        if names.is_empty() {
+            "none seen".to_owned()
+        } else {
+            names.join(", ")
+        }
     };
     let engines = |report: &Report| {
         let engines = report.environment.engines.iter();
@@ -415,7 +423,10 @@ fn differences((first, base): (&str, &Report), (label, other): (&str, &Report)) 
         });
         told.collect::<Vec<_>>().join(", ")
     };
-    let host = |report: &Report| report.environment.host.name.clone().unwrap_or_default();
+    let host = |report: &Report| {
+        let name = report.environment.host.name.clone();
+        name.unwrap_or_else(|| "not known".to_owned())
+    };
     [
         ("GPUs", gpus(base), gpus(other)),
         ("engines", engines(base), engines(other)),
