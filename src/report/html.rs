@@ -259,7 +259,7 @@ fn row(report: &Report, verdict: &Verdict, live: Option<&Live>) -> Row {
         stage: stage.collect::<Vec<_>>().join(" · "),
         value: value(&verdict.observed),
         bound: value(&verdict.bound),
-        margin: verdict.margin.map_or("–".to_owned(), signed_percent),
+        margin: verdict.margin.map_or("–".to_owned(), wording::signed_percent),
         interval: verdict.interval.map_or("–".to_owned(), |[low, high]| {
             format!(
                 "{} to {}",
@@ -277,12 +277,6 @@ fn row(report: &Report, verdict: &Verdict, live: Option<&Live>) -> Row {
             wording::details(report, verdict)
         },
     }
-}
-
-/// `+12%` beyond the bound, `−25%` inside it.
-fn signed_percent(margin: f64) -> String {
-    let sign = if margin > 0.0 { "+" } else { "−" };
-    format!("{sign}{}", wording::percent(margin.abs()))
 }
 
 fn failures(report: &Report) -> Vec<String> {

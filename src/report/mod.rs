@@ -23,6 +23,7 @@ pub mod tap;
 pub mod html;
 pub mod import;
 pub mod plots;
+mod slo_grid;
 pub mod ranking;
 pub mod terminal;
 pub mod ndjson;

@@ -14,9 +14,9 @@ use kuva::render::plots::Plot;
 use kuva::render::render::{Primitive, Scene, TextAnchor, render_multiple};
 
 use super::charts::Charts;
-use super::model::{Cell, Report, Stage, StageNumbers, VerdictStatus};
-use super::told::distinct;
-use super::{colours, wording};
+use super::model::{Cell, Report, Stage, StageNumbers};
+use super::told::{distinct, lost};
+use super::{colours, slo_grid, wording};
 
 /// A plot: the name of its file without its ending, and what is on it.
 pub struct Drawn {
@@ -99,7 +99,7 @@ pub fn plots(report: &Report, charts: &Charts) -> Vec<Drawn> {
     }
     keep("throughput_scaling".into(), book.throughput_scaling());
     keep("latency_throughput_pareto".into(), book.pareto());
-    keep("slo_heatmap".into(), slo_heatmap(report));
+    keep("slo_heatmap".into(), slo_grid::scene(report));
     drawn
 }
 
@@ -187,6 +187,14 @@ fn took(stage: &Stage, numbers: &StageNumbers) -> Value {
     }
 }
 
+impl Line<'_> {
+    /// How long the highest level took. Where requests failed, it says nothing: what fails at once is done at once.
+    fn peak_duration(&self) -> Option<Value> {
+        let (_, stage, numbers) = self.points.last()?;
+        (lost(numbers).is_none() && numbers.ok > 0).then(|| took(stage, numbers))
+    }
+}
+
 impl<'a> Book<'a> {
     fn of(report: &'a Report) -> Book<'a> {
         let names = wording::short_ids(report);
@@ -263,12 +271,18 @@ impl<'a> Book<'a> {
         y: impl Fn(&Stage, f64) -> Option<Value>,
     ) -> Vec<Plot> {
         let mut plots = Vec::new();
+        let mut doubtful = Vec::new();
         for line in self.lines.iter().filter(|line| of(line)) {
             // Where a level has no value the line breaks off, and goes on behind it.
             let mut pieces: Vec<Vec<(f64, Value)>> = vec![Vec::new()];
             for (load, stage) in loads(line.cell) {
                 match (x(load, stage), y(stage, load), pieces.last_mut()) {
-                    (Some(x), Some(y), Some(piece)) => piece.push((x, y)),
+                    (Some(x), Some(y), Some(piece)) => {
+                        piece.push((x, y));
+                        if stage.numbers.as_ref().and_then(lost).is_some() {
+                            doubtful.push((x, y.value));
+                        }
+                    }
                     _ => pieces.push(Vec::new()),
                 }
             }
@@ -308,7 +322,31 @@ impl<'a> Book<'a> {
             }
             plots.push(Plot::Scatter(dots));
         }
+        if !doubtful.is_empty() {
+            let crosses = ScatterPlot::new()
+                .with_data(doubtful)
+                .with_color(CROSS)
+                .with_marker(MarkerShape::Cross)
+                .with_size(9.0)
+                .with_legend("requests failed");
+            plots.push(Plot::Scatter(crosses));
+        }
         plots
+    }
+
+    /// The name of an axis, and the cells that have nothing there: ` · no data: sglang`.
+    fn axis(&self, name: &str, of: impl Fn(&Line) -> bool, path: &str) -> String {
+        let without = |line: &&Line| {
+            let mut points = line.points.iter();
+            of(line) && points.all(|(_, stage, _)| value(stage, path, 1.0).is_none())
+        };
+        let missing: Vec<&str> = (self.lines.iter().filter(without))
+            .map(|line| line.name.as_str())
+            .collect();
+        match missing.as_slice() {
+            [] => name.to_owned(),
+            names => format!("{name} · no data: {}", names.join(", ")),
+        }
     }
 
     fn throughput_of(&self, model: &str) -> Option<Scene> {
@@ -316,7 +354,11 @@ impl<'a> Book<'a> {
         alone(
             plots,
             &format!("{model} - Throughput vs Concurrency {HIGHER}"),
-            self.load_name(),
+            &self.axis(
+                self.load_name(),
+                |line| line.cell.model == model,
+                "output_tps value",
+            ),
             "Throughput (Tokens/sec)",
         )
     }
@@ -326,7 +368,7 @@ impl<'a> Book<'a> {
         alone(
             plots,
             &format!("All Models & Backends - Throughput Comparison {HIGHER}"),
-            self.load_name(),
+            &self.axis(self.load_name(), |_| true, "output_tps value"),
             "Throughput (Tokens/sec)",
         )
     }
@@ -346,7 +388,7 @@ impl<'a> Book<'a> {
         alone(
             plots,
             &format!("Scaling Efficiency - TPS per Concurrent Request {HIGHER}"),
-            self.load_name(),
+            &self.axis(self.load_name(), |_| true, "output_tps value"),
             "TPS / concurrency",
         )
     }
@@ -357,7 +399,12 @@ impl<'a> Book<'a> {
             "Throughput Scaling: {} {HIGHER}",
             self.backends().join(" vs ")
         );
-        alone(plots, &title, self.load_name(), "Throughput (tokens/sec)")
+        alone(
+            plots,
+            &title,
+            &self.axis(self.load_name(), |_| true, "output_tps value"),
+            "Throughput (tokens/sec)",
+        )
     }
 
     fn pareto(&self) -> Option<Scene> {
@@ -366,19 +413,46 @@ impl<'a> Book<'a> {
             |_, stage| Some(value(stage, "output_tps value", 1.0)?.value),
             |stage, _| value(stage, "ttft p95", 1.0),
         );
-        plots.extend(self.front());
+        plots.extend(
+            self.models()
+                .into_iter()
+                .filter_map(|model| self.front(model)),
+        );
+        plots.extend(self.levels_named());
         alone(
             plots,
             "Latency against Throughput (right and down is better)",
-            "Throughput (tokens/sec)",
+            &self.axis("Throughput (tokens/sec)", |_| true, "ttft p95"),
             "P95 TTFT (ms)",
         )
     }
 
-    /// The points that no other beats by both throughput and latency.
-    fn front(&self) -> Option<Plot> {
+    /// The name of its level at each point.
+    fn levels_named(&self) -> Option<Plot> {
         let points = self.lines.iter().flat_map(|line| &line.points);
+        let (points, names): (Vec<(f64, f64)>, Vec<String>) = points
+            .filter_map(|(_, stage, _)| {
+                let tps = value(stage, "output_tps value", 1.0)?.value;
+                let at = (tps, value(stage, "ttft p95", 1.0)?.value);
+                Some((at, stage.name.clone()))
+            })
+            .unzip();
+        let texts = ScatterPlot::new()
+            .with_data(points)
+            .with_size(0.0)
+            .with_color("#404040")
+            .with_labels(names)
+            .with_repel_labels();
+        Some(Plot::Scatter(texts))
+    }
+
+    /// Of the points of a model those that no other beats by both throughput and latency. Where requests failed, the numbers are
+    /// those of the survivors, and stand on no front.
+    fn front(&self, model: &str) -> Option<Plot> {
+        let lines = self.lines.iter().filter(|line| line.cell.model == model);
+        let points = lines.flat_map(|line| &line.points);
         let points: Vec<(f64, f64)> = points
+            .filter(|(_, _, numbers)| lost(numbers).is_none())
             .filter_map(|(_, stage, _)| {
                 let tps = value(stage, "output_tps value", 1.0)?.value;
                 Some((tps, value(stage, "ttft p95", 1.0)?.value))
@@ -398,7 +472,10 @@ impl<'a> Book<'a> {
             .with_color("#808080")
             .with_stroke_width(1.5)
             .with_dotted()
-            .with_legend("Pareto front");
+            .with_legend(match self.models().as_slice() {
+                [_] => "Pareto front".to_owned(),
+                _ => format!("Pareto front of {model}"),
+            });
         (!points.is_empty()).then_some(Plot::Line(line))
     }
 
@@ -408,32 +485,36 @@ impl<'a> Book<'a> {
             3,
             [
                 (
-                    self.curves(|_| true, "rps value", 1.0),
+                    ("rps value", 1.0),
                     format!("Throughput (requests/sec) {HIGHER}"),
                     "requests/sec",
                 ),
                 (
-                    self.curves(|_| true, "e2e mean", 1e-3),
+                    ("e2e mean", 1e-3),
                     format!("Average Latency (seconds) {LOWER}"),
                     "seconds",
                 ),
                 (
-                    self.curves(|_| true, "ttft mean", 1e-3),
+                    ("ttft mean", 1e-3),
                     format!("Avg Time to First Token (seconds) {LOWER}"),
                     "seconds",
                 ),
             ]
-            .map(|(plots, title, y)| (plots, title, "Concurrency Level", y)),
+            .map(|((path, scale), title, y)| {
+                let x = self.axis("Concurrency Level", |_| true, path);
+                (self.curves(|_| true, path, scale), title, x, y)
+            }),
             "",
         )
     }
 
     // ---- bars at the highest level ----
 
-    fn peaks(&self, path: &str, scale: f64) -> Vec<(String, &'static str, Value)> {
-        let peaks = self.lines.iter().filter_map(|line| {
-            let (_, stage, _) = line.points.last()?;
-            Some((line.name.clone(), line.colour, value(stage, path, scale)?))
+    fn peaks(&self, path: &str, scale: f64) -> Vec<Bar> {
+        let peaks = self.lines.iter().map(|line| {
+            let stage = line.points.last().map(|(_, stage, _)| *stage);
+            let value = stage.and_then(|stage| value(stage, path, scale));
+            Bar::of(&line.name, line, stage, value)
         });
         peaks.collect()
     }
@@ -448,10 +529,10 @@ impl<'a> Book<'a> {
         )
     }
 
-    fn peak_durations(&self) -> Vec<(String, &'static str, Value)> {
-        let peaks = self.lines.iter().filter_map(|line| {
-            let (_, stage, numbers) = line.points.last()?;
-            Some((line.name.clone(), line.colour, took(stage, numbers)))
+    fn peak_durations(&self) -> Vec<Bar> {
+        let peaks = self.lines.iter().map(|line| {
+            let stage = line.points.last().map(|(_, stage, _)| *stage);
+            Bar::of(&line.name, line, stage, line.peak_duration())
         });
         peaks.collect()
     }
@@ -466,7 +547,7 @@ impl<'a> Book<'a> {
     }
 
     fn cross_model(&self) -> Option<Scene> {
-        let duration = |line: &Line| Some(took(line.points.last()?.1, line.points.last()?.2));
+        let duration = |line: &Line| line.peak_duration();
         panels(
             1,
             2,
@@ -504,7 +585,12 @@ impl<'a> Book<'a> {
                     (value.map_or(0.0, |value| value.value), *colour)
                 })
                 .collect();
-            plot = plot.with_group(backend, bars);
+            let own = || (self.lines.iter()).filter(|line| line.cell.backend == backend);
+            let worst = own().filter_map(|line| Some(line.points.last()?.2));
+            let worst =
+                worst.max_by(|a, b| lost(a).unwrap_or(0.0).total_cmp(&lost(b).unwrap_or(0.0)));
+            let has_value = own().any(|line| of(line).is_some());
+            plot = plot.with_group(noted(backend, worst, has_value), bars);
         }
         if reach.iter().any(|(low, high)| low + high > 0.0) {
             plot = plot.with_asymmetric_error(reach);
@@ -594,7 +680,7 @@ impl<'a> Book<'a> {
                     "Throughput (tokens/sec)",
                 ),
                 (
-                    self.pairs(|line| line.points.last().map(|(_, stage, _)| *stage)),
+                    self.pairs(|line| loads(line.cell).last().map(|(_, stage)| *stage)),
                     format!("Latency P50 / P95 {LOWER}"),
                     "",
                     "E2E (ms)",
@@ -622,13 +708,9 @@ impl<'a> Book<'a> {
         for line in &self.lines {
             let Some(stage) = stage(line) else { continue };
             for percentile in ["p50", "p95"] {
-                if let Some(value) = value(stage, &format!("e2e {percentile}"), 1.0) {
-                    seen.push((
-                        format!("{} {}", line.name, percentile.to_uppercase()),
-                        line.colour,
-                        value,
-                    ));
-                }
+                let value = value(stage, &format!("e2e {percentile}"), 1.0);
+                let name = format!("{} {}", line.name, percentile.to_uppercase());
+                seen.push(Bar::of(&name, line, Some(stage), value));
             }
         }
         bars(&seen)
@@ -636,10 +718,8 @@ impl<'a> Book<'a> {
 
     fn latency_at(&self, level: u32) -> Option<Scene> {
         let at = |line: &Line<'a>| {
-            let mut points = line.points.iter();
-            points
-                .find(|(_, stage, _)| stage.users == Some(level))
-                .map(|(_, stage, _)| *stage)
+            let loads = loads(line.cell).into_iter().map(|(_, stage)| stage);
+            loads.into_iter().find(|stage| stage.users == Some(level))
         };
         alone(
             self.pairs(at),
@@ -682,16 +762,27 @@ impl<'a> Book<'a> {
             if rows.iter().flatten().any(|value| value.is_finite()) {
                 let columns: Vec<String> = levels.iter().map(u32::to_string).collect();
                 let names = kinds.iter().map(|(_, name)| name.clone()).collect();
+                let own = self
+                    .lines
+                    .iter()
+                    .filter(|line| line.cell.backend == backend);
+                let worst = (own.flat_map(|line| &line.points))
+                    .filter_map(|(_, _, numbers)| lost(numbers))
+                    .max_by(f64::total_cmp);
+                let failed = worst.map_or(String::new(), |share| {
+                    format!(", up to {} failed", wording::percent(share))
+                });
                 all.push((
                     grid(rows, names, columns, move |value| good_to_bad(value, scale)),
-                    format!("{} - E2E Latency (seconds)", backend.to_uppercase()),
+                    format!("{} - E2E Latency (seconds){failed}", backend.to_uppercase()),
                     "Concurrency",
                     "Model",
                 ));
             }
         }
         let columns = all.len();
-        panels(1, columns, all, &format!("Mean E2E latency {LOWER}"))
+        let title = format!("Mean E2E latency {LOWER}");
+        panels(1, columns, all, &self.axis(&title, |_| true, "e2e mean"))
     }
 
     fn table(&self) -> Option<Scene> {
@@ -707,9 +798,10 @@ impl<'a> Book<'a> {
         ];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         for line in &self.lines {
-            let Some((load, stage, numbers)) = line.points.last() else {
+            let Some((load, stage)) = loads(line.cell).pop() else {
                 continue;
             };
+            let numbers = stage.numbers.as_ref();
             let said = |path: &str, scale: f64| {
                 value(stage, path, scale)
                     .map_or("–".to_owned(), |value| wording::rounded(value.value))
@@ -717,9 +809,15 @@ impl<'a> Book<'a> {
             rows.push(vec![
                 line.cell.model.clone(),
                 line.cell.backend.clone(),
-                wording::rounded(*load),
+                wording::rounded(load),
                 said("output_tps value", 1.0),
-                format!("{} s", wording::rounded(took(stage, numbers).value)),
+                match numbers.map(|numbers| (numbers, lost(numbers))) {
+                    None => "no data".to_owned(),
+                    Some((_, Some(share))) => format!("{} failed", wording::percent(share)),
+                    Some((numbers, None)) => {
+                        format!("{} s", wording::rounded(took(stage, numbers).value))
+                    }
+                },
                 said("e2e mean", 1e-3),
                 said("gpu.util mean", 100.0),
                 said("gpu.power mean", 1.0),
@@ -785,20 +883,46 @@ fn points(cell: &Cell) -> Vec<(f64, &Stage, &StageNumbers)> {
 
 // ---- pictures --------------------------------------------------------------------------------------------------------
 
-/// One bar for each name.
-fn bars(values: &[(String, &'static str, Value)]) -> Vec<Plot> {
-    if values.is_empty() {
+/// A bar with what stands below it; without a value a gap.
+struct Bar {
+    name: String,
+    colour: &'static str,
+    value: Option<Value>,
+}
+
+impl Bar {
+    fn of(name: &str, line: &Line, stage: Option<&Stage>, value: Option<Value>) -> Bar {
+        let numbers = stage.and_then(|stage| stage.numbers.as_ref());
+        Bar {
+            name: noted(name, numbers, value.is_some()),
+            colour: line.colour,
+            value,
+        }
+    }
+}
+
+/// A name with what makes its numbers doubtful: `vllm (25% failed)`, `vllm (no data)`.
+fn noted(name: &str, numbers: Option<&StageNumbers>, has_value: bool) -> String {
+    match numbers.and_then(lost) {
+        Some(share) => format!("{name} ({} failed)", wording::percent(share)),
+        None if !has_value => format!("{name} (no data)"),
+        None => name.to_owned(),
+    }
+}
+
+/// One bar for each name; nothing where no name has a value.
+fn bars(all: &[Bar]) -> Vec<Plot> {
+    let mut values = all.iter().filter_map(|bar| bar.value);
+    if values.clone().next().is_none() {
         return Vec::new();
     }
-    let named = values
-        .iter()
-        .map(|(name, colour, value)| (name.clone(), value.value, *colour));
+    let height = |bar: &Bar| bar.value.map_or(0.0, |value| value.value);
+    let named = (all.iter()).map(|bar| (bar.name.clone(), height(bar), bar.colour));
     let mut plot = BarPlot::new().with_colored_bars(named);
-    if values.iter().any(|(_, _, value)| value.low < value.high) {
-        let reach = values
-            .iter()
-            .map(|(_, _, value)| (value.value - value.low, value.high - value.value));
-        plot = plot.with_asymmetric_error(reach);
+    if values.any(|value| value.low < value.high) {
+        let reach = |value: Value| (value.value - value.low, value.high - value.value);
+        let whiskers = all.iter().map(|bar| bar.value.map_or((0.0, 0.0), reach));
+        plot = plot.with_asymmetric_error(whiskers);
     }
     vec![Plot::Bar(plot)]
 }
@@ -827,9 +951,9 @@ fn grid(
     vec![Plot::Heatmap(map)]
 }
 
-const GREEN: [f64; 3] = [126.0, 200.0, 132.0];
+pub(super) const GREEN: [f64; 3] = [126.0, 200.0, 132.0];
 const YELLOW: [f64; 3] = [255.0, 243.0, 176.0];
-const RED: [f64; 3] = [240.0, 138.0, 128.0];
+pub(super) const RED: [f64; 3] = [240.0, 138.0, 128.0];
 
 /// Green over yellow to red from the least to the largest, all light enough for black text.
 fn good_to_bad(value: f64, (low, high): (f64, f64)) -> String {
@@ -841,16 +965,7 @@ fn good_to_bad(value: f64, (low, high): (f64, f64)) -> String {
     }
 }
 
-/// A margin: green where the bound holds, paler near it, and from orange to red beyond it.
-fn held_or_broken(percent: f64) -> String {
-    if percent <= 0.0 {
-        mixed(GREEN, [226.0, 243.0, 205.0], 1.0 + percent / 100.0)
-    } else {
-        mixed([255.0, 205.0, 150.0], RED, percent / 100.0)
-    }
-}
-
-fn mixed(from: [f64; 3], to: [f64; 3], at: f64) -> String {
+pub(super) fn mixed(from: [f64; 3], to: [f64; 3], at: f64) -> String {
     let at = at.clamp(0.0, 1.0);
     let mix = |part: usize| (from[part] + (to[part] - from[part]) * at).round() as u8;
     format!("#{:02x}{:02x}{:02x}", mix(0), mix(1), mix(2))
@@ -922,7 +1037,7 @@ fn alone(plots: Vec<Plot>, title: &str, x: &str, y: &str) -> Option<Scene> {
 fn panels<'t>(
     rows: usize,
     columns: usize,
-    all: impl IntoIterator<Item = (Vec<Plot>, String, &'t str, &'t str)>,
+    all: impl IntoIterator<Item = (Vec<Plot>, String, impl AsRef<str>, &'t str)>,
     title: &str,
 ) -> Option<Scene> {
     let (mut plots, mut layouts) = (Vec::new(), Vec::new());
@@ -930,7 +1045,7 @@ fn panels<'t>(
         if panel.is_empty() {
             continue;
         }
-        layouts.push(framed(&panel, &title, x, y).with_title_size(14));
+        layouts.push(framed(&panel, &title, x.as_ref(), y).with_title_size(14));
         plots.push(panel);
     }
     if plots.is_empty() {
@@ -976,7 +1091,11 @@ fn histograms(book: &Book, charts: &Charts) -> Option<Scene> {
             .with_fill()
             .with_fill_opacity(0.15)
             .with_color(line.colour)
-            .with_legend(format!("{} {}", line.name, stage.name));
+            .with_legend(noted(
+                &format!("{} {}", line.name, stage.name),
+                stage.numbers.as_ref(),
+                true,
+            ));
         let alike = book
             .lines
             .iter()
@@ -992,7 +1111,7 @@ fn histograms(book: &Book, charts: &Charts) -> Option<Scene> {
     alone(
         plots,
         "E2E Latency Histogram at the Highest Level (left is better)",
-        "E2E (ms)",
+        &book.axis("E2E (ms)", |_| true, "e2e mean"),
         "requests",
     )
 }
@@ -1063,6 +1182,9 @@ fn gpu_timeseries(book: &Book, charts: &Charts, backend: &str) -> Option<Scene> 
     )
 }
 
+/// Points whose requests failed.
+const CROSS: &str = "#b3201b";
+
 /// Cells of one backend share its colour; their marks differ.
 const MARKERS: [MarkerShape; 5] = [
     MarkerShape::Circle,
@@ -1076,51 +1198,3 @@ const MARKERS: [MarkerShape; 5] = [
 const PALETTE: [&str; 6] = [
     "#2f6fdb", "#c2571a", "#2e8b57", "#8e44ad", "#b03060", "#5b6470",
 ];
-
-/// How far each SLO is from its bound in each cell and stage, in percent of the bound: above 0 it is broken.
-fn slo_heatmap(report: &Report) -> Option<Scene> {
-    let judged: Vec<_> = report
-        .verdicts
-        .iter()
-        .filter(|verdict| {
-            !verdict.guard && matches!(verdict.status, VerdictStatus::Pass | VerdictStatus::Fail)
-        })
-        .filter_map(|verdict| {
-            let place = format!(
-                "{} {}",
-                wording::short_cells(report, verdict),
-                verdict.stage.as_deref().unwrap_or("")
-            );
-            Some((verdict.id.clone(), place, verdict.margin? * 100.0))
-        })
-        .collect();
-    let rows = distinct(judged.iter().map(|(id, ..)| id.as_str()));
-    let columns = distinct(judged.iter().map(|(_, place, _)| place.as_str()));
-    if rows.is_empty() {
-        return None;
-    }
-    let margin = |id: &str, place: &str| {
-        let mut found = judged
-            .iter()
-            .filter(|(one, at, _)| one == id && at == place);
-        found
-            .next()
-            .map_or(f64::NAN, |(_, _, margin)| margin.round())
-    };
-    let data = rows
-        .iter()
-        .map(|id| columns.iter().map(|place| margin(id, place)).collect())
-        .collect();
-    let owned = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
-    let plots = grid(data, owned(&rows), owned(&columns), held_or_broken);
-    let layout = framed(
-        &plots,
-        "SLOs: percent beyond the bound (below 0 holds)",
-        "",
-        "",
-    )
-    .with_x_tick_rotate(-45.0)
-    .with_width(300.0 + 60.0 * columns.len() as f64)
-    .with_height(260.0 + 46.0 * rows.len() as f64);
-    Some(render_multiple(plots, layout))
-}

@@ -163,6 +163,12 @@ pub(super) fn percent(share: f64) -> String {
     format!("{}%", rounded(share * 100.0))
 }
 
+/// A margin: `+12%` beyond the bound, `−25%` inside it.
+pub(super) fn signed_percent(margin: f64) -> String {
+    let sign = if margin > 0.0 { "+" } else { "−" };
+    format!("{sign}{}", percent(margin.abs()))
+}
+
 /// What makes the cells of a report differ: `vllm/chat` where all have the same model and load.
 pub(super) fn short_ids(report: &Report) -> Vec<String> {
     let parts: [fn(&Cell) -> &str; 4] = [

@@ -1,5 +1,7 @@
 //! Every plot of the public suites is drawn, under its name, with its title, its axes and its legend.
 
+use serde_json::Value;
+
 use crate::tool::{CALM, Desk};
 
 /// The file, and the texts on it.
@@ -174,11 +176,7 @@ const PLOTS: [(&str, &[&str]); 21] = [
     ),
     (
         "slo_heatmap",
-        &[
-            "SLOs: percent beyond the bound (below 0 holds)",
-            "errors",
-            "speed",
-        ],
+        &["SLOs: how far from the bound", "✓ −100%", "errors", "speed"],
     ),
 ];
 
@@ -289,6 +287,126 @@ fn a_peak_is_that_of_the_fastest_cell() {
         heat.contains(">m/long<") && heat.contains(">m/short<"),
         "{heat}"
     );
+}
+
+/// A run at these levels, whose report is edited before this plot of it is drawn.
+fn drawn_of(name: &str, users: &str, edit: impl Fn(&mut Value)) -> String {
+    let desk = Desk::new();
+    let scenario = format!(
+        "version: 1\nname: trial\nbackends:\n  vllm: {{ kind: simulator, preset: fast }}\n  sglang: {{ kind: simulator, preset: fast }}\n\
+         models: {{ m: any }}\nload: {{ l: {{ levels: {{ users: {users}, requests: 12 }} }} }}\n\
+         slos: {{ held: P50 E2E < 1h, broken: P50 E2E < 1us }}\nrequest: {{ max_tokens: 4 }}\nrun: {{ warmup: 0s, cooldown: 0s }}\n{CALM}"
+    );
+    desk.run(&scenario, &["--exit-zero"]).with_code(0);
+    let path = desk.path("results/report.json");
+    let mut report = crate::tool::report(&path);
+    edit(&mut report);
+    std::fs::write(&path, report.to_string()).unwrap();
+    desk.tool(&["plot", "results", "--only", name, "--format", "svg"])
+        .with_code(0);
+    let folder = desk.path("results/plots");
+    std::fs::read_to_string(folder.join(format!("{name}.svg"))).unwrap()
+}
+
+#[test]
+fn every_verdict_stands_in_the_grid_in_the_order_of_the_plan() {
+    let svg = drawn_of("slo_heatmap", "[2, 4]", |report| {
+        let verdicts = report["verdicts"].as_array_mut().unwrap();
+        verdicts.reverse();
+        let slos = verdicts.iter_mut().filter(|one| one["guard"] == false);
+        for slo in slos.filter(|one| one["cell"].as_str().unwrap().starts_with("vllm")) {
+            match (slo["id"].as_str().unwrap(), slo["stage"].as_str().unwrap()) {
+                ("broken", "c2") => {
+                    slo["margin"] = Value::Null;
+                    slo["observed"]["value"] = Value::Null;
+                }
+                ("broken", _) => slo["margin"] = 0.00164.into(),
+                (_, "c2") => slo["status"] = "inconclusive".into(),
+                _ => {
+                    slo["status"] = "pass".into();
+                    slo["margin"] = (-0.25).into();
+                }
+            }
+        }
+    });
+    for told in ["✗ ∞", "✗ +0.164%", "? not told", "✓ −25%", "&gt; +1000%"] {
+        assert!(svg.contains(told), "{told}: {svg}");
+    }
+    // What just fails is of the colour of failures, and what is not told of its own.
+    assert!(svg.contains("#ffcd96") && svg.contains("#fff3b0"), "{svg}");
+    let at = |name: &str| {
+        svg.find(&format!(">{name}<"))
+            .unwrap_or_else(|| panic!("{name}: {svg}"))
+    };
+    let order = ["vllm c2", "vllm c4", "sglang c2", "sglang c4"].map(at);
+    assert!(order.is_sorted(), "{order:?}");
+}
+
+/// So many of twelve requests of the second cell failed at each level.
+fn failing(failed: u64) -> impl Fn(&mut Value) {
+    move |report| {
+        for stage in report["cells"][1]["stages"].as_array_mut().unwrap() {
+            let numbers = &mut stage["numbers"];
+            numbers["ok"] = (12 - failed).into();
+            numbers["failed"] = failed.into();
+            if failed == 12 {
+                for metric in ["e2e", "ttft", "tpot", "itl", "icl"] {
+                    numbers["metrics"].as_object_mut().unwrap().remove(metric);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_engine_that_fails_is_marked_and_wins_nothing() {
+    for (failed, name) in [(3, "(25% failed)"), (12, "(100% failed)")] {
+        for plot in ["duration_comparison", "latency_comparison", "latency_c2"] {
+            let svg = drawn_of(plot, "[2]", failing(failed));
+            assert!(svg.contains(name), "{plot}: {svg}");
+        }
+    }
+    // Its duration is not told: its bar has no height.
+    let flat = |svg: &str| {
+        let bars = svg.split("<rect ").filter(|rect| rect.contains("#2f6fdb"));
+        bars.filter(|rect| rect.contains("height=\"0\"")).count()
+    };
+    let [fair, failed] = [0, 12].map(|n| flat(&drawn_of("duration_comparison", "[2]", failing(n))));
+    assert_eq!((fair, failed), (0, 1));
+}
+
+#[test]
+fn a_point_whose_requests_failed_is_crossed_and_on_no_front() {
+    let with_front = |svg: &str| svg.contains("requests failed");
+    assert!(!with_front(&drawn_of(
+        "latency_throughput_pareto",
+        "[2, 4]",
+        |_| ()
+    )));
+    let svg = drawn_of("latency_throughput_pareto", "[2, 4]", failing(3));
+    assert!(with_front(&svg), "{svg}");
+    assert!(
+        svg.contains(">c2<") && svg.contains(">c4<"),
+        "levels: {svg}"
+    );
+}
+
+#[test]
+fn a_cell_without_numbers_is_a_gap_with_its_name() {
+    let none = |report: &mut Value| {
+        for stage in report["cells"][1]["stages"].as_array_mut().unwrap() {
+            stage["numbers"] = Value::Null;
+        }
+    };
+    for (plot, told) in [
+        ("latency_comparison", "sglang (no data)"),
+        ("latency_c2", "sglang P95 (no data)"),
+        ("summary_table", ">no data<"),
+        ("throughput_scaling", "no data: sglang"),
+    ] {
+        let svg = drawn_of(plot, "[2]", none);
+        assert!(svg.contains(told), "{plot}: {svg}");
+    }
 }
 
 #[test]
