@@ -260,13 +260,10 @@ fn row(report: &Report, verdict: &Verdict, live: Option<&Live>) -> Row {
         value: value(&verdict.observed),
         bound: value(&verdict.bound),
         margin: verdict.margin.map_or("–".to_owned(), wording::signed_percent),
-        interval: verdict.interval.map_or("–".to_owned(), |[low, high]| {
-            format!(
-                "{} to {}",
-                wording::in_unit(low, unit),
-                wording::in_unit(high, unit)
-            )
-        }),
+        // Values of verdicts have four digits.
+        interval: verdict
+            .interval
+            .map_or("–".to_owned(), |ends| wording::interval(ends, unit, 4)),
         samples: verdict.n.map_or("–".to_owned(), |n| {
             format!("{n}{}", if verdict.thin { ", thin" } else { "" })
         }),

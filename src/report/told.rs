@@ -149,7 +149,7 @@ fn error_guard_failed(report: &Report, cell: &Cell, stage: &Stage) -> bool {
 }
 
 /// A stage of which a larger share failed has the numbers of the survivors.
-const LOST: f64 = 0.01;
+pub(super) const LOST: f64 = 0.01;
 
 /// The share of a stage's requests that failed or were dropped, where it is so large that its numbers are those of the survivors.
 pub(super) fn lost(numbers: &StageNumbers) -> Option<f64> {

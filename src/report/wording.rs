@@ -140,22 +140,53 @@ pub(super) fn quantity(metric: &Metric, stat: &str) -> Option<String> {
 
 /// A value in a canonical unit; shares have none.
 pub(super) fn in_unit(value: f64, unit: &str) -> String {
+    with_unit(rounded(value * scale(unit)), unit)
+}
+
+/// A share is told in percent.
+fn scale(unit: &str) -> f64 {
+    if matches!(unit, "" | "%") { 100.0 } else { 1.0 }
+}
+
+fn with_unit(number: String, unit: &str) -> String {
     match unit {
-        "" | "%" => percent(value),
-        "ms" | "s" => format!("{}{unit}", rounded(value)),
-        unit => format!("{} {unit}", rounded(value)),
+        "" => format!("{number}%"),
+        "%" | "ms" | "s" => format!("{number}{unit}"),
+        unit => format!("{number} {unit}"),
     }
+}
+
+/// `353.2ms to 379.1ms`: as many digits as the value has that it is about, and rounded outward, so that what lies in it lies
+/// in what is told.
+pub(super) fn interval([low, high]: [f64; 2], unit: &str, digits: i32) -> String {
+    let told = |end: f64, outward: fn(f64) -> f64| {
+        with_unit(to_digits(end * scale(unit), digits, outward), unit)
+    };
+    format!("{} to {}", told(low, f64::floor), told(high, f64::ceil))
 }
 
 /// Three significant digits, and all digits of a whole number: `0.00412`, `4.12`, `41.2`, `412`, `4123`.
 pub(super) fn rounded(value: f64) -> String {
+    to_digits(value, 3, f64::round)
+}
+
+/// So many significant digits, and all digits of a whole number.
+fn to_digits(value: f64, digits: i32, to_whole: fn(f64) -> f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return trim_float(value);
     }
     let magnitude = value.abs().log10().floor() as i32;
-    let digits = (2 - magnitude).clamp(0, 9);
-    let factor = 10f64.powi(digits);
-    trim_float((value * factor).round() / factor)
+    let behind = (digits - 1 - magnitude).clamp(0, 9);
+    let factor = 10f64.powi(behind);
+    let scaled = value * factor;
+    // What is whole but for the last bits of a float is rounded to no neighbour.
+    let near = scaled.round();
+    let whole = if (scaled - near).abs() < 1e-9 * near.abs() {
+        near
+    } else {
+        to_whole(scaled)
+    };
+    trim_float(whole / factor)
 }
 
 /// A share for people: `0.1%`, `97%`.
@@ -581,5 +612,12 @@ mod tests {
     fn numbers_keep_three_digits_and_whole_numbers_all_of_theirs() {
         let said = [0.0041234, 4.1234, 41.234, 412.34, 4123.4, 0.0, 120.0].map(rounded);
         assert_eq!(said, ["0.00412", "4.12", "41.2", "412", "4123", "0", "120"]);
+    }
+
+    #[test]
+    fn an_interval_is_rounded_outward_and_holds_its_value() {
+        assert_eq!(interval([353.456, 379.01], "ms", 4), "353.4ms to 379.1ms");
+        assert_eq!(interval([0.25, 0.3], "", 4), "25% to 30%");
+        assert_eq!(interval([0.0, 5.5555], "req/s", 3), "0 req/s to 5.56 req/s");
     }
 }

@@ -106,12 +106,15 @@ fn numbers(contest: &Contest, standing: &Standing) -> String {
 
 /// `2950 tok/s (2890 to 3010)`.
 pub(super) fn with_interval(criterion: &Criterion, estimate: &Estimate) -> String {
+    let value = quantity(criterion, estimate.value);
     let [low, high] = estimate.interval;
+    // What differs in the last bits of a float alone was the same every time.
+    if high - low <= 1e-9 * estimate.value.abs() {
+        return value;
+    }
     format!(
-        "{} ({} to {})",
-        quantity(criterion, estimate.value),
-        quantity(criterion, low),
-        quantity(criterion, high)
+        "{value} ({})",
+        wording::interval(estimate.interval, &criterion.unit, 3)
     )
 }
 

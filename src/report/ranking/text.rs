@@ -3,9 +3,10 @@
 use serde::Serialize;
 use serde_json::json;
 
-use super::model::{Contest, Engine, Ranking};
+use super::model::{Contest, Engine, EngineStatus, Ranking};
 use super::sentences::with_interval;
 use crate::report::terminal::{RESULTS, result_rows, table, wrapped};
+use crate::report::told::LOST;
 use crate::report::{Renderer, Report, View, wording};
 
 /// The name and version of the format of `benchmark_summary.json`.
@@ -225,13 +226,25 @@ fn details(report: &Report, ranking: &Ranking) -> Vec<Block> {
     blocks
 }
 
+/// How the runs of a backend ended; what answered some of its requests is told with the share of the others.
+fn status(engine: &Engine) -> String {
+    let name = engine.status.name();
+    let share = engine.failed as f64 / engine.planned.max(1) as f64;
+    match engine.status {
+        EngineStatus::Success if share > LOST => {
+            format!("{name} ({} failed)", wording::percent(share))
+        }
+        _ => name.to_owned(),
+    }
+}
+
 fn told(report: &Report, engine: &Engine) -> String {
     let why = engine.error.as_ref();
     let why = why.map_or(String::new(), |why| format!("; {why}"));
     format!(
         "{}: {}, {} of {} requests answered, {} failed{why}",
         wording::marked(report, &engine.backend, &engine.backend),
-        engine.status.name(),
+        status(engine),
         engine.ok,
         engine.planned,
         engine.failed
@@ -348,7 +361,7 @@ pub fn csv(report: &Report, _view: &View) -> String {
         let overall = ranking.overall.of(&engine.backend);
         let row = [
             engine.backend.clone(),
-            engine.status.name().to_owned(),
+            status(engine),
             value("output_tps", 1.0),
             value("e2e.p50", 1.0),
             value("e2e.p95", 1.0),
