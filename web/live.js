@@ -33,10 +33,12 @@
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       number = answer.headers.get("etag");
       document.title = fresh.title;
-      for (const part of PARTS) {
+      PARTS.forEach((part, at) => {
         const [old, now] = [document.querySelector(part), fresh.querySelector(part)];
         if (old && now) match(old, now);
-      }
+        // Backends stand side by side when the last has had its turn.
+        else if (now) document.querySelector(PARTS[at - 1]).after(document.importNode(now, true));
+      });
       globalThis.bringUpToDate(fresh.getElementById("report-data").textContent);
     } catch {
       // The next event comes in a second; when none comes, the source of events says so.

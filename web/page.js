@@ -49,7 +49,11 @@
     return getComputedStyle(probe).color;
   };
   const figures = new Map();
+  // On paper a chart is drawn at the width of a page's column, and scaled with it.
+  const PAPER = 700;
+  let onPaper = false;
   const sizes = new ResizeObserver((seen) => {
+    if (onPaper) return;
     for (const { target } of seen) figures.get(target.parentElement)?.chart?.resize();
   });
 
@@ -92,8 +96,12 @@
       if (zoomed && (zoomed.start > 0 || zoomed.end < 100)) it.chart.dispatchAction({ type: "dataZoom", start: zoomed.start, end: zoomed.end });
     } else {
       it.chart?.dispose();
-      it.chart = charts.init(box, null, { renderer: "svg" });
+      it.chart = charts.init(box, null, { renderer: "svg", ...(onPaper ? { width: PAPER, height: it.tall ? 380 : 290 } : {}) });
       it.chart.setOption(dressed(made.option));
+    }
+    if (onPaper) {
+      const svg = box.querySelector("svg");
+      svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
     }
     box.setAttribute("aria-label", `${element.querySelector("figcaption").textContent}. ${made.about} Arrow keys walk through the values; plus, minus and zero zoom.`);
     const details = element.querySelector("details");
@@ -139,13 +147,20 @@
       splitLine: { lineStyle: { color: line } }, ...it, ...(it.axisLabel ? { axisLabel: { color: quiet, hideOverlap: true, ...it.axisLabel } } : {}),
     });
     const list = (it) => (Array.isArray(it) ? it : [it]);
+    // Nobody scrolls a legend on paper: it takes the lines that it needs.
+    const names = (option.legend?.data ?? option.series.map((one) => one.name)).filter((name, at, all) => name && all.indexOf(name) === at);
+    const lines = onPaper ? names.reduce(([count, used], name) => {
+      const width = 45 + 7 * name.length;
+      return used + width > PAPER - 20 ? [count + 1, width] : [count, used + width];
+    }, [1, 0])[0] : 1;
+    const grid = { left: 64, right: 20, top: 38, bottom: 46, ...option.grid };
     return {
       animation: false,
       textStyle: { color: ink, fontFamily: getComputedStyle(document.body).fontFamily },
-      grid: { left: 64, right: 20, top: 38, bottom: 46 },
       dataZoom: [{ type: "inside", zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false, filterMode: "none" }],
       ...option,
-      legend: option.legend === false ? undefined : { type: "scroll", top: 0, selectedMode: false, textStyle: { color: ink }, pageTextStyle: { color: quiet }, pageIconColor: ink, pageIconInactiveColor: line, ...option.legend },
+      grid: { ...grid, top: grid.top + (lines - 1) * 24 },
+      legend: option.legend === false ? undefined : { type: onPaper ? "plain" : "scroll", top: 0, selectedMode: false, textStyle: { color: ink }, pageTextStyle: { color: quiet }, pageIconColor: ink, pageIconInactiveColor: line, ...option.legend },
       tooltip: { className: "tip", confine: true, backgroundColor: paper, borderColor: line, textStyle: { color: ink }, ...option.tooltip },
       xAxis: list(option.xAxis).map((it) => axis({ nameGap: 28, ...it })),
       yAxis: list(option.yAxis).map((it) => axis({ nameGap: 46, ...it })),
@@ -211,7 +226,7 @@
     details.append(wide);
   }
 
-  const redrawAll = () => [...figures.keys()].forEach(redraw);
+  const redrawAll = (keep = true) => [...figures.keys()].forEach((element) => redraw(element, keep));
   const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 
   // ---- controls ------------------------------------------------------------------------------------------------------
@@ -221,6 +236,8 @@
 
   // What a reader has chosen stays chosen when the page is brought up to date.
   function choices(select, pairs, usual) {
+    // Nothing to choose from needs no control.
+    select.closest("label").hidden = pairs.length === 0;
     const kept = select.dataset.chosen;
     const chosen = pairs.some(([value]) => value === kept) ? kept : usual;
     select.onchange ??= () => (select.dataset.chosen = select.value);
@@ -274,6 +291,10 @@
       row.hidden = !visible;
     }
     $("shown").textContent = `${count} verdict${count === 1 ? "" : "s"}`;
+    const none = count === 0 && $("slos").tBodies[0].rows.length > 0;
+    $("none").hidden = !none;
+    $("slos").tHead.hidden = none;
+    if (none) $("none").textContent = `No verdict ${state === "" ? "" : `is ${$("state").selectedOptions[0].text.replace("what did not pass", "other than passed")}`}${state && words.length ? " and " : ""}${words.length ? `has “${words.join(" ")}” in its line` : ""}.`;
   }
 
   // ---- curves --------------------------------------------------------------------------------------------------------
@@ -306,12 +327,28 @@
     if (stages.every((stage) => stage.rate != null)) return "requests per second offered";
     return "stage";
   };
+  const FAILED = "#b3201b";
   const DASHES = ["solid", "dashed", "dotted", [8, 3, 2, 3], [2, 2]];
   const SYMBOLS = ["circle", "triangle", "diamond", "rect", "pin"];
   // Cells of one backend share its colour; their lines differ.
   const styled = (cell) => {
     const alike = cells.filter((other) => other.colour === cell.colour && other.at < cell.at).length;
     return { symbol: SYMBOLS[alike % SYMBOLS.length], symbolSize: 8, lineStyle: { type: DASHES[alike % DASHES.length], width: 2 }, itemStyle: { color: cell.colour } };
+  };
+  // The numbers of a stage of which more than 1 % failed are those of the survivors: their points are crossed.
+  const lost = (stage) => stage.numbers.lost ?? 0;
+  const CROSS = "path://M1,0 L5,4 L9,0 L10,1 L6,5 L10,9 L9,10 L5,6 L1,10 L0,9 L4,5 L0,1 Z";
+  const crossed = (stage) => (lost(stage) > 0 ? { symbol: CROSS, symbolSize: 12, itemStyle: { color: FAILED } } : {});
+  const survivors = (stage) => (lost(stage) > 0 ? [`✗ ${told(lost(stage), "")} of the requests failed: the numbers are those of the survivors`] : []);
+  // Where lines tell percentiles apart, the second cell of a backend is told by a lighter colour, the third by a darker one.
+  const SHADES = ["", "white 45%", "black 40%", "white 65%"];
+  const shade = (cell) => {
+    const alike = cells.filter((other) => other.colour === cell.colour && other.at < cell.at).length % SHADES.length;
+    if (alike === 0) return cell.colour;
+    const [towards, by] = SHADES[alike].split(" ");
+    const part = Number.parseInt(by, 10) / 100;
+    const mixed = [1, 3, 5].map((at) => Number.parseInt(cell.colour.slice(at, at + 2), 16) * (1 - part) + (towards === "white" ? 255 * part : 0));
+    return `#${mixed.map((value) => Math.round(value).toString(16).padStart(2, "0")).join("")}`;
   };
   // Axes show shares in percent and bytes in GiB.
   const unitName = (unit) => ({ "": "%", B: "GiB" })[unit] ?? unit;
@@ -341,7 +378,14 @@
     };
   }
 
-  function curve(x, xName, y, yName, xText) {
+  // What a legend names besides lines: cells that have no value here, and what a cross means.
+  function alsoNamed(drawnCells, anyLost) {
+    const missing = shown().filter((cell) => cell.ended && !drawnCells.includes(cell));
+    const entry = (name, symbol, color) => ({ type: "line", name, symbol, itemStyle: { color }, lineStyle: { width: 0 }, data: [] });
+    return [...missing.map((cell) => entry(`${cell.short}: no data`, "none", cell.colour)), ...(anyLost ? [entry("requests failed", CROSS, FAILED)] : [])];
+  }
+
+  function curve(x, xName, y, yName, xText, label) {
     const lines = points(x, y);
     if (lines.length === 0) return null;
     const unit = lines[0].points[0].y.unit;
@@ -353,11 +397,13 @@
         xAxis: { type: "value", name: xName, scale: false },
         yAxis: { type: "value", name: `${yName} (${unitName(unit)})`, min: 0 },
         series: [
-          ...lines.map(({ cell, points: all }) => ({
+          ...lines.map(({ cell, points: all }, at) => ({
             type: "line", name: cell.short, ...styled(cell), z: 3,
-            data: all.map((point) => ({ value: [point.x, scaled(point.y.value, unit)], said: [`${cell.short} ${point.stage.name}`, xText(point.x, point.stage), `${yName} ${told(point.y.value, unit)}`, point.y.interval ? `95 %: ${told(point.y.interval[0], unit)} to ${told(point.y.interval[1], unit)}` : `${digits(point.y.n)} samples`] })),
+            ...(label ? { label: { show: true, position: at % 2 ? "bottom" : "top", fontSize: 10, color: colour("quiet"), formatter: ({ data }) => data.level }, labelLayout: { hideOverlap: true } } : {}),
+            data: all.map((point) => ({ value: [point.x, scaled(point.y.value, unit)], level: label?.(point.stage), ...crossed(point.stage), said: [`${cell.short} ${point.stage.name}`, xText(point.x, point.stage), `${yName} ${told(point.y.value, unit)}`, point.y.interval ? `95 %: ${told(point.y.interval[0], unit)} to ${told(point.y.interval[1], unit)}` : `${digits(point.y.n)} samples`, ...survivors(point.stage)] })),
           })),
           bars(lines),
+          ...alsoNamed(lines.map(({ cell }) => cell), lines.some((line) => line.points.some(({ stage }) => lost(stage) > 0))),
         ],
       },
       table: {
@@ -371,7 +417,7 @@
   const loadText = (at) => `${digits(at)} ${loadName()}`;
   function pareto() {
     const y = $("latency").value;
-    return curve((stage) => statistic(stage, "output_tps value")?.value ?? null, "output throughput (tok/s)", (stage) => statistic(stage, y), text(LATENCIES, y), (at, stage) => `${digits(at)} tok/s at ${stage.name}`);
+    return curve((stage) => statistic(stage, "output_tps value")?.value ?? null, "output throughput (tok/s)", (stage) => statistic(stage, y), text(LATENCIES, y), (at, stage) => `${digits(at)} tok/s at ${stage.name}`, (stage) => stage.name);
   }
   function level() {
     const y = $("over").value;
@@ -387,11 +433,10 @@
         tooltip: { trigger: "item", formatter: ({ data }) => (data?.said ? data.said.map(escaped).join("<br>") : "") },
         xAxis: { type: "value", name: loadName() },
         yAxis: { type: "value", name: `${named(metric)} (ms)`, min: 0 },
-        legend: { itemStyle: { color: colour("quiet") }, lineStyle: { color: colour("quiet") } },
-        series: ["p50", "p95", "p99"].flatMap((stat, which) => lines[which].map(({ cell, points: all }) => ({
-          type: "line", name: stat, ...styled(cell), lineStyle: { type: DASHES[which], width: 2 }, symbol: SYMBOLS[which],
-          data: all.map(({ stage, x, y }) => ({ value: [x, y.value], said: [`${cell.short} ${stage.name}`, `${named(metric)} ${stat} ${told(y.value, y.unit)}`, `${digits(y.n)} samples`] })),
-        }))),
+        series: [...["p50", "p95", "p99"].flatMap((stat, which) => lines[which].map(({ cell, points: all }) => ({
+          type: "line", name: `${cell.short} ${stat}`, itemStyle: { color: shade(cell) }, lineStyle: { type: DASHES[which], width: 2 }, symbol: SYMBOLS[which], symbolSize: 8,
+          data: all.map(({ stage, x, y }) => ({ value: [x, y.value], ...crossed(stage), said: [`${cell.short} ${stage.name}`, `${named(metric)} ${stat} ${told(y.value, y.unit)}`, `${digits(y.n)} samples`, ...survivors(stage)] })),
+        }))), ...alsoNamed(lines[0].map(({ cell }) => cell), lines[0].some((line) => line.points.some(({ stage }) => lost(stage) > 0)))],
       },
       table: {
         head: ["cell", "stage", "p50", "p95", "p99"],
@@ -454,6 +499,7 @@
 
   const PANELS = [["ttft"], ["e2e"], ["in_flight", "running", "queue"], ["sent", "answered", "failed"], ["output_tps"], ["gpu.util", "kv_cache"], ["gpu.memory_used"], ["gpu.power"], ["gpu.temperature"], ["client.cpu"], ["client.lag"]];
   const runOf = () => drawn.runs[Number($("run").value)];
+  const SERIES = { sent: "#2f6fdb", answered: "#2e8b57", failed: "#b3201b" };
   const LINES = ["#2f6fdb", "#c2571a", "#2e8b57", "#8e44ad", "#b03060", "#00838f", "#7a6a00", "#5b6470"];
   // SLOs that broke in a run: those of whole stages, and those with a window, which tell when they broke in this repeat.
   const brokenIn = (run) => failing.filter((one) => one.cell === run.cell).map((one) => ({ ...one, windows: (one.broken ?? []).filter((window) => window.repeat === run.repeat) }));
@@ -497,7 +543,7 @@
         xAxis: { type: "value", name: "seconds since the cell began", min: 0, max: run.every_s * Math.max(...lines.map((line) => line.values.length)) },
         yAxis: { type: "value", name: unitName(unit), min: 0 },
         series: lines.map((line, at) => ({
-          type: "line", name: label(line), showSymbol: line.values.length < 30 || line.stat !== undefined, symbolSize: 4, lineStyle: { width: 1.6 }, itemStyle: { color: LINES[at % LINES.length] },
+          type: "line", name: label(line), showSymbol: line.values.length < 30 || line.stat !== undefined, symbolSize: 4, lineStyle: { width: 1.6 }, itemStyle: { color: SERIES[line.metric] ?? LINES[at % LINES.length] },
           data: line.values.map((value, point) => ({ value: [(point + 0.5) * run.every_s, scaled(value, line.unit)], raw: value, unit: line.unit })),
           ...(at === 0 ? { markArea: shades(run), markLine: breaches(run) } : {}),
         })),
@@ -577,11 +623,17 @@
 
   // ---- outcomes ------------------------------------------------------------------------------------------------------
 
-  const OUTCOMES = ["#2e8b57", "#b3201b", "#d9822b", "#8e44ad", "#00838f", "#b03060", "#7a6a00", "#5b6470"];
+  // Each outcome has its colour in every run: green is what was answered, grey what did not fail either, all else failed.
+  const OUTCOMES = {
+    ok: "#2e8b57", refused: "#b3201b", error_event: "#8e44ad", truncated: "#d9822b", empty: "#c9a400", malformed: "#b03060",
+    connect_failed: "#7a1f1a", tls_failed: "#a0448f", reset: "#d1495b", timed_out: "#8a5a2b", dropped: "#5a3d8a", cut: "#8a93a3", unsent: "#c3c8d1",
+  };
+  const outcomeColour = (kind) => OUTCOMES[kind] ?? OUTCOMES[Object.keys(OUTCOMES).find((known) => kind.startsWith(known))] ?? FAILED;
   function outcomes() {
-    const rows = shown().flatMap((cell) => measured(cell).map((stage) => {
+    const rows = shown().flatMap((cell) => cell.stages.filter((stage) => stage.measured && (stage.numbers || cell.ended)).map((stage) => {
+      if (!stage.numbers) return { label: `${cell.short} ${stage.name}: no data`, counts: {} };
       const { ok, cut, dropped, unsent, outcomes: failed } = stage.numbers;
-      return { label: `${cell.short} ${stage.name}`, counts: { ok, ...failed, ok_: undefined, cut, dropped, unsent } };
+      return { label: `${cell.short} ${stage.name}`, counts: { ok, ...failed, cut, dropped, unsent } };
     })).reverse();
     const kinds = [...new Set(rows.flatMap((row) => Object.keys(row.counts)))].filter((kind) => rows.some((row) => row.counts[kind] > 0));
     if (kinds.length === 0) return null;
@@ -592,7 +644,7 @@
         tooltip: { trigger: "item", formatter: ({ name, seriesName, value }) => `${escaped(name)}<br>${escaped(seriesName)}: ${digits(value)}` },
         xAxis: { type: "value", name: "requests" },
         yAxis: { type: "category", data: rows.map((row) => row.label), axisLabel: { width: 140, overflow: "truncate" } },
-        series: kinds.map((kind, at) => ({ type: "bar", stack: "all", name: kind, itemStyle: { color: OUTCOMES[at % OUTCOMES.length] }, data: rows.map((row) => row.counts[kind] ?? 0) })),
+        series: kinds.map((kind) => ({ type: "bar", stack: "all", name: kind, itemStyle: { color: outcomeColour(kind) }, data: rows.map((row) => row.counts[kind] ?? 0) })),
       },
       table: { head: ["stage", ...kinds], rows: [...rows].reverse().map((row) => [row.label, ...kinds.map((kind) => digits(row.counts[kind] ?? 0))]) },
     };
@@ -600,10 +652,13 @@
 
   // ---- the page ------------------------------------------------------------------------------------------------------
 
-  function theme() {
+  function chooseTheme() {
     const chosen = $("theme").value;
     if (chosen === "auto") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = chosen;
+  }
+  function theme() {
+    chooseTheme();
     redrawAll();
   }
 
@@ -666,11 +721,37 @@
   };
   if (live) globalThis.bringUpToDate = bringUpToDate;
   $("theme").addEventListener("change", theme);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
-  // Paper is white.
-  addEventListener("beforeprint", () => {
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redrawAll());
+  // Paper is white, has a width of its own, and no controls: what they were set to is written out.
+  function chosen() {
+    document.querySelectorAll(".chosen").forEach((old) => old.remove());
+    for (const controls of document.querySelectorAll(".controls, #cells")) {
+      const said = [...controls.querySelectorAll("label")].filter((label) => !label.hidden).flatMap((label) => {
+        const control = label.querySelector("select, input");
+        const name = [...label.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.data.trim()).join(" ").trim();
+        if (control.type === "checkbox") return control.checked ? [name] : [];
+        const value = control.selectedOptions?.[0]?.text ?? control.value;
+        return value ? [`${name}: ${value}`] : [];
+      });
+      const line = document.createElement("p");
+      line.className = "chosen";
+      line.textContent = (controls.id === "cells" ? "Cells in the charts: " : "") + said.join(" · ");
+      if (said.length > 0 && !controls.hidden) controls.after(line);
+    }
+  }
+  function toPaper() {
+    if (onPaper) return;
+    onPaper = true;
     document.documentElement.dataset.theme = "light";
-    redrawAll();
-  });
-  addEventListener("afterprint", theme);
+    chosen();
+    redrawAll(false);
+  }
+  function fromPaper() {
+    onPaper = false;
+    chooseTheme();
+    redrawAll(false);
+  }
+  addEventListener("beforeprint", toPaper);
+  addEventListener("afterprint", fromPaper);
+  matchMedia("print").addEventListener("change", ({ matches }) => (matches ? toPaper() : fromPaper()));
 })();

@@ -1,6 +1,8 @@
 // Opens a report in headless Chromium as a reader would. `node --test web/page.test.mjs`, with
 // REPORT=report.html, SCREENSHOTS=folder (optional), CHROMIUM=/usr/bin/chromium.
 import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import test, { after, before } from "node:test";
 import { pathToFileURL } from "node:url";
@@ -90,7 +92,10 @@ test("filters leave the verdicts that were asked for, and cells can be taken out
   await page.fill("#words", "no-such-cell");
   assert.equal(await rows.count(), 0);
   assert.equal(await page.textContent("#shown"), "0 verdicts");
+  assert.equal(await page.locator("#none").innerText(), "No verdict has “no-such-cell” in its line.");
+  assert.ok(!(await page.locator("#slos thead").isVisible()));
   await page.fill("#words", "");
+  assert.ok(await page.locator("#slos thead").isVisible());
   const lines = () => page.locator("#ecdf svg path").count();
   const before = await lines();
   await page.locator("#cells input").first().uncheck();
@@ -136,8 +141,13 @@ for (const scheme of ["light", "dark"]) {
   });
 }
 
-test("a phone needs no sideways scrolling", async () => {
+test("a phone needs no sideways scrolling, whatever an engine said", async () => {
   const { page, close } = await opened({ viewport: { width: 390, height: 844 } });
+  await page.evaluate(() => {
+    const list = document.querySelector("#verdicts").appendChild(document.createElement("ul"));
+    list.className = "failures";
+    list.appendChild(document.createElement("li")).textContent = `errors vllm/c16: refused ×60 ({"error":"${"upstream_connect_error_or_disconnect/".repeat(6)}"}), from 0s to the end`;
+  });
   const [content, seen] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
   assert.ok(content <= seen, `${content} > ${seen}`);
   await shot(page, "phone");
@@ -148,6 +158,65 @@ test("without JavaScript the tables are there", async () => {
   const { page, close } = await opened({ javaScriptEnabled: false });
   assert.ok((await page.locator("#slos tbody tr").count()) > 0);
   assert.ok((await page.locator("#results tbody tr").count()) > 0);
+  await close();
+});
+
+// The page with other data in it.
+const other = (change) => {
+  const folder = mkdtempSync(path.join(tmpdir(), "page-"));
+  const file = path.join(folder, "report.html");
+  writeFileSync(file, readFileSync(report, "utf8").replace(/(id="report-data">)(.*?)(<\/script>)/s, (_, head, data, tail) => {
+    const it = JSON.parse(data);
+    change(it);
+    return head + JSON.stringify(it).replaceAll("<", "\\u003c") + tail;
+  }));
+  after(() => rmSync(folder, { recursive: true }));
+  return pathToFileURL(file).href;
+};
+const stages = (it) => it.report.cells.flatMap((cell) => cell.stages).filter((stage) => stage.numbers);
+
+test("what failed is never green, and what was never ready is there", async () => {
+  const url = other((it) => {
+    for (const { numbers } of stages(it)) Object.assign(numbers, { outcomes: { refused: numbers.ok, reset: 1 }, ok: 0, lost: 1 });
+    const [cell] = it.report.cells;
+    it.report.cells.push({ ...cell, id: "dead/m/chat/l", ended: true, stages: cell.stages.map((stage) => ({ ...stage, numbers: null })) });
+    it.names.push("dead");
+    it.colours.push("#123456");
+  });
+  const { page, wrong, close } = await look(browser, url, { allowed: () => false });
+  const figure = page.locator("#ends");
+  const fills = () => figure.locator("svg path").evaluateAll((all) => all.map((one) => one.getAttribute("fill")));
+  assert.ok((await fills()).includes("#b3201b"));
+  assert.ok(!(await fills()).includes("#2e8b57"));
+  assert.match(await figure.locator("svg").textContent(), /dead [^:]+: no data/);
+  await page.locator("#pareto .chart").scrollIntoViewIfNeeded();
+  assert.ok((await page.locator('#level svg path[fill="#b3201b"]').count()) > 0, "its points are crossed");
+  assert.deepEqual(wrong, []);
+  await close();
+});
+
+test("on paper charts keep to their boxes, and what was chosen is written out", async () => {
+  const { page, close } = await opened();
+  await page.selectOption("#stage", { index: 0 });
+  const stage = await page.inputValue("#stage");
+  await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
+  await page.emulateMedia({ media: "print" });
+  for (const width of [680, 1000]) {
+    await page.setViewportSize({ width, height: 900 });
+    const wide = await page.$$eval("figure", (all) => all.filter((one) => {
+      const [box, svg] = [one.getBoundingClientRect(), one.querySelector("svg").getBoundingClientRect()];
+      return svg.right > box.right || svg.width < 0.8 * box.width;
+    }).map((one) => one.id || one.dataset.metrics));
+    assert.deepEqual(wide, [], `at ${width}`);
+  }
+  const chosen = await page.locator(".chosen:visible").allTextContents();
+  assert.ok(chosen.some((text) => text.includes(`Stage: ${stage}`)), chosen.join("\n"));
+  assert.ok(chosen.some((text) => text.startsWith("Run: ")), chosen.join("\n"));
+  await page.emulateMedia({ media: "screen" });
+  await page.evaluate(() => dispatchEvent(new Event("afterprint")));
+  await page.setViewportSize({ width: 1280, height: 900 });
+  await settled(page);
+  assert.equal(await page.locator(".chosen:visible").count(), 0);
   await close();
 });
 

@@ -157,7 +157,7 @@ impl Story {
             }
             News::Leaves => self.over = true,
             News::Tick(tick) => {
-                self.line = progress::line(&tick.1);
+                self.line = progress::said(&tick.1).join(" · ");
                 if let Some(run) = &mut self.run
                     && let Some(running) = &mut run.running
                 {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::charts::{Charts, short};
 use super::model::{Broken, Metric, Report, Stage, StageNumbers, VerdictStatus};
-use super::{colours, wording};
+use super::{colours, told, wording};
 
 /// What `page.js` can be asked to draw over the load, and their twins that count from the planned instant.
 const METRICS: [&str; 17] = [
@@ -50,6 +50,8 @@ struct Drawn<'a> {
 #[derive(Serialize)]
 struct DrawnCell<'a> {
     id: &'a str,
+    /// A stage of it that has no numbers will have none.
+    ended: bool,
     stages: Vec<DrawnStage<'a>>,
 }
 
@@ -76,6 +78,9 @@ struct DrawnNumbers<'a> {
     dropped: u64,
     unsent: u64,
     outcomes: &'a BTreeMap<String, u64>,
+    /// The share of requests that failed, where the metrics are those of the survivors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<f64>,
     metrics: BTreeMap<&'a str, DrawnMetric<'a>>,
 }
 
@@ -99,8 +104,8 @@ struct Failing<'a> {
     broken: &'a [Broken],
 }
 
-/// The data as JSON that may stand inside a script element: no `<` closes it.
-pub(super) fn embedded(report: &Report, charts: &Charts) -> String {
+/// The data as JSON that may stand inside a script element: no `<` closes it. `over`: the run does not go on.
+pub(super) fn embedded(report: &Report, charts: &Charts, over: bool) -> String {
     let failing = report
         .verdicts
         .iter()
@@ -116,7 +121,12 @@ pub(super) fn embedded(report: &Report, charts: &Charts) -> String {
         .collect();
     let cells = report.cells.iter().map(|cell| DrawnCell {
         id: &cell.id,
-        stages: cell.stages.iter().map(stage).collect(),
+        ended: wording::no_data(cell, over).is_some(),
+        // Levels that a search passed over were asked of nobody.
+        stages: (cell.stages.iter())
+            .filter(|stage| !stage.measured || cell.was_asked(stage))
+            .map(stage)
+            .collect(),
     });
     let data = Embedded {
         report: Drawn {
@@ -156,6 +166,7 @@ fn numbers(numbers: &StageNumbers) -> DrawnNumbers<'_> {
         dropped: numbers.dropped,
         unsent: numbers.unsent,
         outcomes: &numbers.outcomes,
+        lost: told::lost(numbers).map(short),
         metrics: known
             .filter_map(|name| Some((*name, metric(numbers.metrics.get(*name)?))))
             .collect(),

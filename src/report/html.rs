@@ -6,9 +6,9 @@ use minijinja::{AutoEscape, Environment, Value};
 use serde::Serialize;
 
 use super::charts::Charts;
-use super::model::{Report, Status, Verdict, VerdictStatus};
+use super::model::{Report, Stage, Status, Verdict, VerdictStatus};
 use super::ranking::text::{Section, told_on_a_page};
-use super::terminal::{RESULTS, result_rows};
+use super::terminal::{RESULTS, Row as Results, result_rows};
 use super::{drawn, wording};
 
 const PAGE: &str = include_str!("../../web/report.html.j2");
@@ -118,6 +118,8 @@ struct ResultRow {
     cell: String,
     stage: String,
     values: Vec<String>,
+    /// Why it has none.
+    missing: Option<String>,
 }
 
 fn page<'a>(report: &'a Report, charts: &Charts, live: Option<&'a Live>) -> Page<'a> {
@@ -154,17 +156,15 @@ fn page<'a>(report: &'a Report, charts: &Charts, live: Option<&'a Live>) -> Page
         external_note: wording::EXTERNAL,
         note: wording::planned_instants(report),
         head: seen.iter().map(|&at| RESULTS[at].title).collect(),
-        rows: results
-            .into_iter()
-            .map(|row| ResultRow {
-                values: seen.iter().map(|&at| said(&row.values[at])).collect(),
-                cell: row.cell,
-                stage: row.stage,
-            })
-            .collect(),
-        ranking: report
-            .ranking
-            .as_ref()
+        rows: with_what_is_missing(report, live.is_none(), results, |row| ResultRow {
+            values: seen.iter().map(|&at| said(&row.values[at])).collect(),
+            cell: row.cell,
+            stage: row.stage,
+            missing: None,
+        }),
+        // Before the last has had its turn there is nothing to say of backends side by side.
+        ranking: (report.ranking.as_ref())
+            .filter(|_| live.is_none())
             .map(|ranking| told_on_a_page(report, ranking)),
         fairness: fairness(report),
         differences: differences(report),
@@ -174,13 +174,44 @@ fn page<'a>(report: &'a Report, charts: &Charts, live: Option<&'a Live>) -> Page
         events: events(report),
         command: report.command.join(" "),
         scenario: scenario(report),
-        data: drawn::embedded(report, charts),
+        data: drawn::embedded(report, charts, live.is_none()),
         library: LIBRARY,
         script: SCRIPT,
         live,
         served: false,
         live_script: "",
     }
+}
+
+/// The rows of the results, and between them one for each measured stage that has no numbers.
+fn with_what_is_missing(
+    report: &Report,
+    over: bool,
+    results: Vec<Results>,
+    row: impl Fn(Results) -> ResultRow,
+) -> Vec<ResultRow> {
+    let mut rows = Vec::new();
+    let mut results = results.into_iter().peekable();
+    for (cell, short) in report.cells.iter().zip(wording::short_ids(report)) {
+        let asked = |stage: &&Stage| stage.measured && cell.was_asked(stage);
+        for stage in cell.stages.iter().filter(asked) {
+            let categories = format!("{} · ", stage.name);
+            let is_its = |row: &Results| {
+                row.cell == short && (row.stage == stage.name || row.stage.starts_with(&categories))
+            };
+            while let Some(own) = results.next_if(is_its) {
+                rows.push(row(own));
+            }
+            let missing = wording::no_data(cell, over).filter(|_| stage.numbers.is_none());
+            rows.extend(missing.map(|why| ResultRow {
+                cell: short.clone(),
+                stage: stage.name.clone(),
+                values: Vec::new(),
+                missing: Some(why),
+            }));
+        }
+    }
+    rows
 }
 
 fn mark(report: &Report) -> &'static str {
@@ -207,11 +238,14 @@ struct Row {
     cells: String,
     stage: String,
     value: String,
+    /// What each of several repeats gave.
+    repeats: Option<String>,
     bound: String,
     margin: String,
     interval: String,
     samples: String,
     message: String,
+    advice: Option<String>,
     said: String,
 }
 
@@ -258,8 +292,11 @@ fn row(report: &Report, verdict: &Verdict, live: Option<&Live>) -> Row {
         cells: wording::short_cells(report, verdict),
         stage: stage.collect::<Vec<_>>().join(" · "),
         value: value(&verdict.observed),
+        repeats: wording::repeats(verdict),
         bound: value(&verdict.bound),
-        margin: verdict.margin.map_or("–".to_owned(), wording::signed_percent),
+        margin: verdict
+            .margin
+            .map_or("–".to_owned(), wording::signed_percent),
         // Values of verdicts have four digits.
         interval: verdict
             .interval
@@ -268,6 +305,7 @@ fn row(report: &Report, verdict: &Verdict, live: Option<&Live>) -> Row {
             format!("{n}{}", if verdict.thin { ", thin" } else { "" })
         }),
         message: verdict.message.clone(),
+        advice: verdict.advice.clone().filter(|_| !passed),
         said: if passed {
             String::new()
         } else {
@@ -299,6 +337,8 @@ struct Fairness<'a> {
 struct FairnessRow<'a> {
     what: &'a str,
     differs: bool,
+    /// Of every side.
+    known: bool,
     values: Vec<&'a str>,
 }
 
@@ -325,6 +365,7 @@ fn fairness(report: &Report) -> Vec<Fairness<'_>> {
                 .map(|fact| FairnessRow {
                     what: &fact.what,
                     differs: fact.differs,
+                    known: fact.values.iter().all(Option::is_some),
                     values: fact
                         .values
                         .iter()

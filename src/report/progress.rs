@@ -153,6 +153,11 @@ impl Lines {
 
 /// One line of text about a snapshot.
 pub fn line(update: &ProgressUpdate) -> String {
+    said(update).join("  ")
+}
+
+/// What that line says, piece by piece.
+pub fn said(update: &ProgressUpdate) -> Vec<String> {
     let mut said = vec![format!(
         "[{}/{}] {} · {}{}",
         update.cell_number,
@@ -166,6 +171,10 @@ pub fn line(update: &ProgressUpdate) -> String {
     )];
     let whole = |seconds: f64| format_duration(Duration::from_secs(seconds.max(0.0) as u64));
     said.push(match update.planned_s {
+        // What waits for its last answers takes longer than it was to.
+        Some(planned) if update.elapsed_s >= planned + 1.0 => {
+            format!("{}, {} planned", whole(update.elapsed_s), whole(planned))
+        }
         Some(planned) => format!("{} of {}", whole(update.elapsed_s), whole(planned)),
         None => whole(update.elapsed_s),
     });
@@ -197,7 +206,7 @@ pub fn line(update: &ProgressUpdate) -> String {
     if !marks.is_empty() {
         said.push(format!("so far {}", marks.join(" ")));
     }
-    said.join("  ")
+    said
 }
 
 /// The same in at most `width` columns: what a person looks for first, and only whole parts.

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::model::{
-    Cell, External, Metric, Report, SearchTry, StageNumbers, Status, Verdict, VerdictStatus,
+    Cell, External, Metric, Report, SearchTry, StageNumbers, Status, Verdict, VerdictRepeat,
+    VerdictStatus,
 };
 use crate::units::trim_float;
 
@@ -44,17 +45,7 @@ pub(super) fn details(report: &Report, verdict: &Verdict) -> String {
         }
         _ => lines.push(format!("   {}: {}", verdict.id, verdict.text)),
     }
-    if verdict.repeats.len() > 1 {
-        let values: Vec<&str> = verdict
-            .repeats
-            .iter()
-            .map(|repeat| match &repeat.observed {
-                Some(observed) => observed.text.as_str(),
-                None => repeat.status.name(),
-            })
-            .collect();
-        lines.push(format!("   repeats {}", values.join(" · ")));
-    }
+    lines.extend(repeats(verdict).map(|line| format!("   {line}")));
     if let Some(line) = neighbouring_statistics(report, verdict) {
         lines.push(format!("   {line}"));
     }
@@ -112,6 +103,33 @@ pub(super) fn numbers<'a>(report: &'a Report, cell: &str, stage: &str) -> Option
     let cell = report.cells.iter().find(|one| one.id == cell)?;
     let stage = cell.stages.iter().find(|one| one.name == stage)?;
     stage.numbers.as_ref()
+}
+
+/// Why a stage of a cell has no numbers; `None` of a run that goes on, where they may still come.
+pub(super) fn no_data(cell: &Cell, over: bool) -> Option<String> {
+    let ended = cell.runs.iter().find_map(|run| run.reason.clone());
+    ended.or_else(|| over.then(|| "no request of it was sent".to_owned()))
+}
+
+/// What each of several repeats gave, and which of them is judged: `repeats 1012ms · 998ms · 1043ms, judged by the 1st`.
+pub(super) fn repeats(verdict: &Verdict) -> Option<String> {
+    let told = |repeat: &VerdictRepeat| match &repeat.observed {
+        Some(observed) => observed.text.clone(),
+        None => repeat.status.name().to_owned(),
+    };
+    let values: Vec<String> = verdict.repeats.iter().map(told).collect();
+    let (first, others) = values
+        .split_first()
+        .filter(|(_, others)| !others.is_empty())?;
+    let judges = |repeat: &&VerdictRepeat| {
+        repeat.status == verdict.status && repeat.observed == verdict.observed
+    };
+    let judge = verdict.repeats.iter().find(judges);
+    let judge = judge.filter(|_| others.iter().any(|other| other != first));
+    let judge = judge.map_or(String::new(), |one| {
+        format!(", judged by repeat {}", one.repeat + 1)
+    });
+    Some(format!("repeats {}{judge}", values.join(" · ")))
 }
 
 /// What the latencies of open-loop stages in the table of results count from, where there are any.

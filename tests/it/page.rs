@@ -58,6 +58,100 @@ fn what_was_not_alike_between_backends_is_told() {
 }
 
 #[test]
+fn what_one_side_does_not_tell_is_not_called_alike() {
+    let desk = Desk::new();
+    two_backends(&desk, "").with_code(0);
+    let path = desk.path("results/report.json");
+    let mut report = crate::tool::report(&path);
+    let fact = &mut report["fairness"][0]["facts"][0];
+    assert_eq!(fact["differs"], false, "{fact}");
+    fact["values"][1] = Value::Null;
+    std::fs::write(&path, report.to_string()).unwrap();
+    desk.tool(&["report", "results"]).with_code(0);
+    let page = std::fs::read_to_string(desk.path("results/report.html")).unwrap();
+    let environment = section(&page, "environment");
+    let row = environment.lines().find(|line| line.contains("not known"));
+    let row = row.unwrap_or_else(|| panic!("{environment}"));
+    assert!(
+        row.ends_with("<td>not known</td><td>not known</td></tr>"),
+        "{row}"
+    );
+    assert!(environment.contains("<td>yes</td>"), "{environment}");
+}
+
+#[test]
+fn a_backend_that_was_not_ready_has_its_row_among_the_results() {
+    let desk = Desk::new();
+    let text = format!(
+        "version: 1\nname: trial\nbackends:\n  vllm: {{ kind: simulator, preset: fast }}\n  \
+         dead: {{ kind: vllm, url: \"{}\", ready: {{ timeout: 200ms }} }}\n\
+         models: {{ m: any }}\nload: {{ l: {{ levels: {{ users: [2], requests: 12 }} }} }}\nrequest: {{ max_tokens: 4 }}\n\
+         run: {{ warmup: 0s, cooldown: 0s }}\n{CALM}",
+        crate::tool::nobody()
+    );
+    let page = desk.run(&text, &[]).with_code(3).text("report.html");
+    let results = section(&page, "results");
+    let row = results.lines().find(|line| line.contains(">dead<"));
+    let row = row.unwrap_or_else(|| panic!("{results}"));
+    assert!(row.contains("no data: backend `dead` at"), "{row}");
+    let data = drawn(&page);
+    let ended = |at: usize| data["report"]["cells"][at]["ended"].as_bool();
+    assert_eq!(ended(1), Some(true), "its stages stand among the outcomes");
+}
+
+#[test]
+fn each_repeat_is_told_and_which_of_them_is_judged() {
+    let desk = Desk::new();
+    let text = on_the_simulator(
+        "{ levels: { users: [2], requests: 12 } }",
+        "slos: { quick: P50 TTFT < 1h, errors: error rate < 5% }\n",
+    );
+    let ended = desk.run(&text, &["--repeats", "3"]).with_code(0);
+    let quick = verdict(&ended.report(), "quick[p50] @c2").clone();
+    let values: Vec<&str> = quick["repeats"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|repeat| repeat["observed"]["text"].as_str().unwrap())
+        .collect();
+    let judged = values
+        .iter()
+        .position(|value| quick["observed"]["text"] == *value)
+        .unwrap();
+    let page = ended.text("report.html");
+    let told = format!(
+        "repeats {}, judged by repeat {}",
+        values.join(" · "),
+        judged + 1
+    );
+    assert!(section(&page, "verdicts").contains(&told), "{told}: {page}");
+    assert!(
+        page.contains("repeats 0% · 0% · 0%<"),
+        "they are one: {page}"
+    );
+}
+
+#[test]
+fn a_guard_that_trips_says_what_to_do() {
+    let desk = Desk::new();
+    let text = on_the_simulator("{ levels: { users: [2], requests: 12 } }", "")
+        .replace("send_lag: off", "send_lag: 1us");
+    let ended = desk.run(&text, &[]);
+    let report = ended.report();
+    let guards = report["verdicts"].as_array().unwrap().iter();
+    let advice = guards
+        .filter(|one| one["guard"] == true && one["status"] != "pass")
+        .find_map(|one| one["advice"].as_str());
+    let advice = advice.unwrap_or_else(|| panic!("no guard tripped: {report:#}"));
+    let first = advice.split(['`', '\'', '"', '<', '&']).next().unwrap();
+    let page = ended.text("report.html");
+    assert!(
+        section(&page, "verdicts").contains(&format!("advice: {first}")),
+        "{advice}"
+    );
+}
+
+#[test]
 fn one_backend_has_nobody_to_stand_beside() {
     let desk = Desk::new();
     let text = on_the_simulator("{ levels: { users: [2], requests: 12 } }", "");
