@@ -832,7 +832,7 @@ impl<'a> Book<'a> {
         let columns = head.len();
         // The columns are of one width; a text that is too long for it would break into lines.
         let longest = body.iter().flatten().map(|text| text.chars().count());
-        let width = 30.0 + 10.0 * longest.max().unwrap_or(0).max(12) as f64;
+        let width = 110.0 + 9.0 * longest.max().unwrap_or(0).max(8) as f64;
         let texts = (0..columns).map(|column| {
             let values: Vec<&str> = body.iter().map(|row| row[column].as_str()).collect();
             vec![Plot::from(
