@@ -148,14 +148,11 @@ fn error_guard_failed(report: &Report, cell: &Cell, stage: &Stage) -> bool {
     })
 }
 
-/// A stage of which a larger share failed has the numbers of the survivors.
-pub(super) const LOST: f64 = 0.01;
-
 /// The share of a stage's requests that failed or were dropped, where it is so large that its numbers are those of the survivors.
 pub(super) fn lost(numbers: &StageNumbers) -> Option<f64> {
     let asked = numbers.planned.saturating_sub(numbers.unsent);
     let share = (numbers.failed + numbers.dropped) as f64 / asked.max(1) as f64;
-    (share > LOST).then_some(share)
+    (share > FAILED).then_some(share)
 }
 
 /// Prompts whose mean lengths differ by more are not the same.

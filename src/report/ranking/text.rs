@@ -6,7 +6,7 @@ use serde_json::json;
 use super::model::{Contest, Engine, EngineStatus, Ranking};
 use super::sentences::with_interval;
 use crate::report::terminal::{RESULTS, result_rows, table, wrapped};
-use crate::report::told::LOST;
+use crate::report::told::FAILED;
 use crate::report::{Renderer, Report, View, wording};
 
 /// The name and version of the format of `benchmark_summary.json`.
@@ -231,7 +231,7 @@ fn status(engine: &Engine) -> String {
     let name = engine.status.name();
     let share = engine.failed as f64 / engine.planned.max(1) as f64;
     match engine.status {
-        EngineStatus::Success if share > LOST => {
+        EngineStatus::Success if share > FAILED => {
             format!("{name} ({} failed)", wording::percent(share))
         }
         _ => name.to_owned(),
