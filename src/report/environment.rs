@@ -86,7 +86,7 @@ fn engines(inputs: &Inputs) -> Vec<Engine> {
         {
             continue;
         }
-        let facts = inputs.runs.iter().find_map(|run| match run {
+        let mut every = inputs.runs.iter().filter_map(|run| match run {
             CellResult::Measured(seen)
                 if inputs.plan.cells[seen.cell].backend.id == cell.backend.id =>
             {
@@ -94,6 +94,14 @@ fn engines(inputs: &Inputs) -> Vec<Engine> {
             }
             _ => None,
         });
+        // A backend that is launched anew for each of its models has listed one at a time.
+        let mut models: Vec<String> = Vec::new();
+        for model in every.clone().flat_map(|facts| &facts.models) {
+            if !models.contains(model) {
+                models.push(model.clone());
+            }
+        }
+        let facts = every.next();
         let kind = cell.backend.kind;
         let launch = cell.backend.launch.as_ref();
         engines.push(Engine {
@@ -104,7 +112,7 @@ fn engines(inputs: &Inputs) -> Vec<Engine> {
                 .filter(|url| !url.is_empty())
                 .or_else(|| cell.backend.url.clone()),
             version: facts.and_then(|facts| facts.version.clone()),
-            models: facts.map(|facts| facts.models.clone()).unwrap_or_default(),
+            models,
             api: cell.backend.api.name().to_owned(),
             context_length: facts.and_then(|facts| facts.context_length),
             proxy: facts.and_then(|facts| facts.proxy.clone()),
