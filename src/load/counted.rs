@@ -1,12 +1,16 @@
-//! Tokens of each event where the engine tells none: the model's tokenizer counts them, when the load is over.
+//! Tokens of each event where the engine tells none: the model's tokenizer counts them, when the load is over or beside it.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use crate::observation::{EventLog, OutputEvent, RequestRecord, TokenSource};
 use crate::workload::Tokenizer;
 
-/// Texts that wait beyond so many bytes are counted at once, in the middle of the load.
+/// Texts that wait beyond so many bytes are counted in the middle of the load, by a thread that gives way to those that measure.
 const WAITING: usize = 32 << 20;
+
+/// Tokens of each event, with the number of the record.
+type Counts = Vec<(usize, Vec<u32>)>;
 
 /// What an answer says, and where in it each output event ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub(super) struct Counting {
     /// Each with the number of its record.
     waiting: Vec<(usize, Said)>,
     bytes: usize,
+    /// Threads that count what has waited before.
+    counted: Vec<JoinHandle<Counts>>,
 }
 
 impl Counting {
@@ -30,29 +36,54 @@ impl Counting {
             tokenizer,
             waiting: Vec::new(),
             bytes: 0,
+            counted: Vec::new(),
         }
     }
 
-    /// The last one of these records said this.
-    pub(super) fn add(&mut self, said: Said, records: &mut [RequestRecord]) {
-        let Some(last) = records.len().checked_sub(1) else {
-            return;
-        };
+    /// The record of this number said this.
+    pub(super) fn add(&mut self, record: usize, said: Said) {
         self.bytes += said.text.len();
-        self.waiting.push((last, said));
+        self.waiting.push((record, said));
         if self.bytes > WAITING {
-            self.settle(records);
+            self.count_beside();
         }
     }
 
-    /// Counts all that waits.
-    pub(super) fn settle(&mut self, records: &mut [RequestRecord]) {
+    /// Hands all that waits to a thread of its own.
+    fn count_beside(&mut self) {
         self.bytes = 0;
-        for (number, said) in self.waiting.drain(..) {
-            let counts = self.tokenizer.count_parts(&said.text, &said.ends);
+        let waiting = std::mem::take(&mut self.waiting);
+        let tokenizer = Arc::clone(&self.tokenizer);
+        let thread = std::thread::Builder::new().name("tokens".to_owned());
+        let counted = thread.spawn(move || {
+            crate::threads::give_way();
+            counts(&tokenizer, waiting)
+        });
+        self.counted.push(counted.expect("a thread can be started"));
+    }
+
+    /// Counts all that waits, when the load is over.
+    pub(super) fn settle(&mut self, records: &mut [RequestRecord]) {
+        let beside = self.counted.drain(..).flat_map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        for (number, counts) in beside.collect::<Counts>() {
+            count(&mut records[number], &counts);
+        }
+        self.bytes = 0;
+        for (number, counts) in counts(&self.tokenizer, std::mem::take(&mut self.waiting)) {
             count(&mut records[number], &counts);
         }
     }
+}
+
+fn counts(tokenizer: &Tokenizer, waiting: Vec<(usize, Said)>) -> Counts {
+    waiting
+        .into_iter()
+        .map(|(number, said)| (number, tokenizer.count_parts(&said.text, &said.ends)))
+        .collect()
 }
 
 /// Puts the tokens of each event into a record. What the engine's usage says of the whole answer stays.

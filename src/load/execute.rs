@@ -551,9 +551,17 @@ impl Worker<'_> {
             _ => Duration::ZERO,
         };
         let at = ended.exchange.finished + pause;
-        let answer = ended.exchange.answer.take();
+        let mut answer = ended.exchange.answer.take();
         let ends = ended.exchange.ends.take();
-        let said = ends.and_then(|ends| Some((answer.clone()?, ends)));
+        let is_counted = self.counting.is_some() && self.is_measured(&ended.order);
+        let said = ends.filter(|_| is_counted).and_then(|ends| {
+            // A conversation needs its answer, too.
+            let text = match &self.sessions {
+                Some(_) => answer.clone()?,
+                None => answer.take()?,
+            };
+            Some(Said { text, ends })
+        });
         let (order, outcome) = (&ended.order, &ended.exchange.outcome);
         let sessions = self.sessions.as_mut();
         let think = sessions.and_then(|held| held.answered(order, outcome, answer));
@@ -566,9 +574,13 @@ impl Worker<'_> {
             self.end_session(ended.order.session(), think.is_none());
         }
         self.records.push(record(ended));
-        if let (Some(counting), Some((text, ends))) = (&mut self.counting, said) {
-            counting.add(Said { text, ends }, &mut self.records);
+        if let (Some(counting), Some(said)) = (&mut self.counting, said) {
+            counting.add(self.records.len() - 1, said);
         }
+    }
+
+    fn is_measured(&self, order: &SendOrder) -> bool {
+        self.request.cell.stages[order.stage].measured
     }
 
     /// A conversation is over: its connection is free for others.
