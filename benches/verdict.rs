@@ -19,8 +19,9 @@ use scenario::plan::{self, Plan, PlanOptions};
 use scenario::report::model::{Environment, Host};
 use scenario::report::requests::{Names, rows};
 use scenario::report::{FILES, Inputs, RunEnding, View, build, charts, csv, html};
+use scenario::spec;
 use scenario::units::Moment;
-use scenario::{spec, verdict};
+use scenario::verdict::{self, Judged};
 
 const REQUESTS: u64 = 1_000_000;
 const EVENTS: u64 = 50;
@@ -46,13 +47,16 @@ fn main() {
     let measurements = table.row("measure the stages", || {
         verdict::stages(&plan.cells[0], seen)
     });
-    let verdicts = table.row("judge", || verdict::judge(&plan, &run));
+    let (verdicts, searches) = table.row("judge", || {
+        verdict::judge_more(&plan, &run, &mut Judged::default())
+    });
     let environment = environment();
     let report = table.row("build the report", || {
         build(&Inputs {
             plan: &plan,
             sources: &sources,
             verdicts: &verdicts,
+            searches: &searches,
             measurements: &measurements,
             runs: &run,
             environment: &environment,
@@ -181,6 +185,7 @@ fn observations(requests: u64) -> Observations {
             began: Moment::ZERO,
             ended: end,
             steady: Some((Moment::ZERO, end)),
+            busiest: None,
         }],
         records,
         telemetry: [

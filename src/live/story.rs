@@ -347,6 +347,7 @@ impl Running {
                 began,
                 ended: snapshot.now,
                 steady: users.is_none().then_some((began, snapshot.now)),
+                busiest: None,
             });
         }
         if let Some(times) = self.seen.stages.last_mut() {

@@ -148,6 +148,9 @@ pub struct StageTimes {
     /// Closed loop: from the instant at which all users had started, and the first measured request was to leave, to the end of the last measured request (counted) or of
     /// the stage (timed); `None` if the level was never reached. Open loop and batch: the same as `began` to `ended`.
     pub steady: Option<(Moment, Moment)>,
+    /// The share of its core that the busiest load thread used while the stage's segment ran, 0 to 1; `None` in runs that were saved
+    /// before it was told apart.
+    pub busiest: Option<f64>,
 }
 
 /// Why a cell ended.

@@ -69,6 +69,9 @@ pub fn cell_totals(cell: &Cell) -> Totals {
         let share = search.most_tries(cell) as f64 / search.stages.len() as f64;
         totals.requests *= share;
         totals.seconds *= share;
+        if let Some(limit) = search.stop_after {
+            totals.seconds = totals.seconds.min(limit.as_secs_f64());
+        }
         totals.estimated = true;
     }
     if let Some(dialogue) = &cell.dialogue {

@@ -9,7 +9,7 @@ use super::{
     ArrivalCurve, Distribution, Extent, OnFull, Planned, Process, RampDown, RampShape, RateForm,
     RatePiece, Schedule, Segment, Stage, UserCurve, UserExtent, UserPiece,
 };
-use crate::diagnostic::{Diagnostic, Span, Spanned};
+use crate::diagnostic::{Diagnostic, Severity, Span, Spanned};
 use crate::spec::{
     self, BatchSize, BatchSpec, DistributionSpec, DriveSpec, LevelsSpec, LoadForm, LoadSpec,
     ProcessSpec, RangeSpec, SearchSpec, Shape, StageSpec, Tail, TargetSpec, TraceLoadSpec,
@@ -965,16 +965,17 @@ impl Expansion<'_> {
             warmup: search.warmup.clone(),
             cooldown: search.cooldown.clone(),
             tail: None,
-            allow_short: None,
+            // What is too short is told below, once and for all levels.
+            allow_short: (search.users.as_ref()).map(|users| Spanned::new(true, users.span)),
         };
-        let mistakes = self.found.len();
         let (range, span) = if let Some(rate) = &search.rate {
             self.check_drive(true);
             let RangeSpec { from, to } = rate.value;
             for level in ladder(from.per_second(), to.per_second(), resolution, three_digits) {
                 let level = Rate::new(level).unwrap_or(from);
+                let before = self.found.len();
                 self.rate_level(&levels, &Spanned::new(level, rate.span));
-                if self.found.len() > mistakes {
+                if self.is_mistaken_since(before) {
                     break;
                 }
             }
@@ -982,10 +983,11 @@ impl Expansion<'_> {
         } else if let Some(users) = &search.users {
             self.check_drive(false);
             let RangeSpec { from, to } = users.value;
+            self.check_short_search(search, to);
             for level in ladder(f64::from(from), f64::from(to), resolution, f64::round) {
+                let before = self.found.len();
                 self.user_level(&levels, &Spanned::new(level as u32, users.span));
-                // What is wrong with one level is wrong with the others.
-                if self.found.len() > mistakes {
+                if self.is_mistaken_since(before) {
                     break;
                 }
             }
@@ -1001,6 +1003,40 @@ impl Expansion<'_> {
             stop_after: search.stop_after.as_ref().map(|limit| limit.value),
             span,
         });
+    }
+
+    /// Looks for levels that are over before they are reached.
+    fn check_short_search(&mut self, search: &SearchSpec, most: u32) {
+        let needed = LEVEL_REQUESTS_PER_USER * u64::from(most);
+        let requests = search.requests.as_ref();
+        if let Some(requests) = requests.filter(|requests| requests.value < needed) {
+            self.error(
+                "S054",
+                format!("{} requests are fewer than 3 for each of {most} users", requests.value),
+                requests.span,
+                "the greatest level is over before it is reached",
+                &format!("write `requests_per_user: {LEVEL_REQUESTS_PER_USER}` or more, or plan `requests: {needed}` or more"),
+            );
+        }
+        let each = search.requests_per_user.as_ref();
+        if let Some(each) = each.filter(|each| each.value < LEVEL_REQUESTS_PER_USER) {
+            self.error(
+                "S054",
+                format!(
+                    "{} requests for each user are fewer than {LEVEL_REQUESTS_PER_USER}",
+                    each.value
+                ),
+                each.span,
+                "a level is over before it is reached",
+                &format!("write `requests_per_user: {LEVEL_REQUESTS_PER_USER}` or more"),
+            );
+        }
+    }
+
+    /// Whether a mistake was found after the first `before` diagnostics: what is wrong with one level is wrong with the others.
+    fn is_mistaken_since(&self, before: usize) -> bool {
+        let mut new = self.found[before..].iter();
+        new.any(|found| found.severity == Severity::Error)
     }
 
     // ---- trace ----

@@ -875,7 +875,10 @@ impl Plan {
             let cell = &self.cells[run.cell];
             if let Some(launch) = &cell.backend.launch {
                 starts += match (launch.lifetime, before) {
-                    (Lifetime::Level, _) => cell.segments.len(),
+                    (Lifetime::Level, _) => match &cell.search {
+                        Some(search) => search.most_tries(cell),
+                        None => cell.segments.len(),
+                    },
                     (_, Some(before)) => usize::from(self.needs_another_engine(before, run)),
                     (_, None) => 1,
                 };

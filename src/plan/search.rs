@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Cell, Level, Plan, Scope, SloInstance};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::units::trim_float;
 
 /// What is searched for in a cell.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +27,8 @@ pub struct Search {
 pub struct Tried {
     /// Its position among the stages of the search, from 0.
     pub position: usize,
+    /// How long it took with its warm-up, until the last answer was there.
+    pub took: Duration,
     /// Whether every SLO held. What could not be told has not held.
     pub held: bool,
 }
@@ -57,7 +60,7 @@ impl Search {
                 Some(_) => Step::Found,
             };
         };
-        let needed = Duration::from_secs_f64(self.seconds_of(cell, next));
+        let needed = self.time_of(cell, next, tried.last());
         match self.stop_after {
             Some(limit) if elapsed + needed > limit && !tried.is_empty() => Step::OutOfTime,
             _ => Step::Try(next),
@@ -113,21 +116,37 @@ impl Search {
             widest = widest.max(position - before);
             tried.push(Tried {
                 position,
+                took: Duration::ZERO,
                 held: true,
             });
         }
         tried.len() + widest.next_power_of_two().ilog2() as usize
     }
 
-    /// Seconds that the level at a position takes with its warm-up and its rest, as far as the plan knows.
-    fn seconds_of(&self, cell: &Cell, position: usize) -> f64 {
-        let segment = &cell.segments[position];
-        let stages = &cell.stages[segment.stages.clone()];
-        let held: f64 = (stages.iter())
-            .filter_map(|stage| stage.expected.value())
-            .sum();
-        held + segment.cooldown.as_secs_f64()
+    /// How long the level at a position takes, from the rest before it to its end: what the plan knows, or, where that depends on
+    /// the engine, as long as the level `before`.
+    fn time_of(&self, cell: &Cell, position: usize, before: Option<&Tried>) -> Duration {
+        let stages = &cell.stages[cell.segments[position].stages.clone()];
+        let planned: Option<f64> = stages.iter().map(|stage| stage.expected.value()).sum();
+        let rest = before.map_or(Duration::ZERO, |before| {
+            cell.segments[before.position].cooldown
+        });
+        let held = match (planned, before) {
+            (Some(seconds), _) => Duration::from_secs_f64(seconds),
+            (None, before) => before.map_or(Duration::ZERO, |before| before.took),
+        };
+        rest + held
     }
+}
+
+/// A level with its unit: `18.5 req/s`, `1 user`.
+pub fn level_in_words(level: f64, unit: &str) -> String {
+    let unit = if (level, unit) == (1.0, "users") {
+        "user"
+    } else {
+        unit
+    };
+    format!("{} {unit}", trim_float(level))
 }
 
 /// Levels from `from` to `to`, both included, each at most `resolution` above the one before: in equal factors, as `rounded`.
@@ -165,9 +184,11 @@ pub(super) fn three_digits(value: f64) -> f64 {
     }
 }
 
-/// Whether an instance is about one level of a search and nothing else, so that it has a say in it.
+/// Whether an instance is about one level of a search in one repeat and nothing else, so that it has a say in it.
 pub fn judges_level(instance: &SloInstance, cell: usize, stage: usize) -> bool {
-    let here = |scope: &Scope| scope.cells == [cell] && scope.stages == [stage];
+    let here = |scope: &Scope| {
+        scope.cells == [cell] && scope.stages == [stage] && scope.repeats.is_empty()
+    };
     here(&instance.scope) && instance.measures.iter().all(here)
 }
 
@@ -273,7 +294,12 @@ mod tests {
                 return (levels.collect(), step);
             };
             let held = users[position] <= capacity;
-            tried.push(Tried { position, held });
+            let took = Duration::from_secs(10);
+            tried.push(Tried {
+                position,
+                took,
+                held,
+            });
         }
     }
 

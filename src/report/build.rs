@@ -32,6 +32,8 @@ pub struct Inputs<'a> {
     pub sources: &'a Sources,
     /// What is said of each SLO and guard.
     pub verdicts: &'a [verdict::Verdict],
+    /// What searches for the capacity have found.
+    pub searches: &'a verdict::Searches,
     /// The numbers of each stage in each repeat.
     pub measurements: &'a [StageMeasurements],
     /// Each run of a cell, in the order of execution.
@@ -258,7 +260,7 @@ fn cell_run_of(run: &CellResult, order: u32) -> CellRun {
 fn search_of(inputs: &Inputs, run: &CellResult) -> Option<SearchResult> {
     let cell = inputs.plan.cells.get(run.run().cell)?;
     let search = cell.search.as_ref()?;
-    let found = verdict::search::found(inputs.plan, inputs.runs, run.run())?;
+    let found = inputs.searches.get(&(run.run().cell, run.run().repeat))?;
     let end = match found.step {
         plan::Step::Found => "found",
         plan::Step::Ceiling => "ceiling",

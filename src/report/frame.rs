@@ -8,7 +8,7 @@ use super::{Inputs, Report, RunEnding, build, model};
 use crate::diagnostic::Sources;
 use crate::observation::{CellResult, Observations};
 use crate::plan::Plan;
-use crate::verdict::{self, Baseline, Judged, StageMeasurements, Verdict};
+use crate::verdict::{self, Baseline, Judged, Judgement, StageMeasurements, Verdict};
 
 /// What a report needs besides what was seen. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,6 +43,11 @@ impl Known {
         }
     }
 
+    /// The stage that a search tries next, after what its cell has shown `so_far`; `None`: it is over, or there is none.
+    pub fn search(&self, plan: &Plan, so_far: &CellResult) -> Option<usize> {
+        verdict::search(plan, so_far, &self.judged)
+    }
+
     /// Measures the runs that are new.
     fn measure(&mut self, plan: &Plan, seen: &[CellResult]) {
         for run in seen[self.runs..]
@@ -66,8 +71,8 @@ impl Frame {
         duration: Duration,
     ) -> Report {
         known.measure(&self.plan, seen);
-        let verdicts = verdict::judge_more(&self.plan, seen, &mut known.judged);
-        self.build(seen, &verdicts, &known.measurements, ending, duration)
+        let judgement = verdict::judge_more(&self.plan, seen, &mut known.judged);
+        self.build(seen, &judgement, &known.measurements, ending, duration)
     }
 
     /// The report in the middle of a run that is the last of `seen`: nothing is kept of that one, and nothing is said of what has
@@ -90,10 +95,12 @@ impl Frame {
         let whole = known.measurements.len();
         let cell = &self.plan.cells[running.cell];
         known.measurements.extend(verdict::stages(cell, running));
-        let mut verdicts = verdict::judge_so_far(&self.plan, seen, &known.judged, running);
-        verdicts.retain(|verdict| has_begun(verdict, over, running));
+        let mut judgement = verdict::judge_so_far(&self.plan, seen, &known.judged, running);
+        judgement
+            .0
+            .retain(|verdict| has_begun(verdict, over, running));
         let ending = RunEnding::default();
-        let mut report = self.build(seen, &verdicts, &known.measurements, ending, duration);
+        let mut report = self.build(seen, &judgement, &known.measurements, ending, duration);
         known.measurements.truncate(whole);
         // The client's exactness is told when a run is over.
         let runs = &mut report.cells[running.cell].runs;
@@ -106,7 +113,7 @@ impl Frame {
     fn build(
         &self,
         seen: &[CellResult],
-        verdicts: &[Verdict],
+        (verdicts, searches): &Judgement,
         measurements: &[StageMeasurements],
         ending: RunEnding,
         duration: Duration,
@@ -115,6 +122,7 @@ impl Frame {
             plan: &self.plan,
             sources: &self.sources,
             verdicts,
+            searches,
             measurements,
             runs: seen,
             environment: &self.environment,

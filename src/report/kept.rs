@@ -532,6 +532,8 @@ struct TimesLine {
     began: u64,
     ended: u64,
     steady: Option<(u64, u64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    busiest: Option<Exact>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -619,6 +621,7 @@ impl RunLine {
                     began: times.began.ns(),
                     ended: times.ended.ns(),
                     steady: times.steady.map(|(from, to)| (from.ns(), to.ns())),
+                    busiest: times.busiest.map(Exact),
                 })
                 .collect(),
             telemetry: seen
@@ -700,6 +703,7 @@ impl RunLine {
                     steady: times
                         .steady
                         .map(|(from, to)| (Moment::from_ns(from), Moment::from_ns(to))),
+                    busiest: times.busiest.map(|share| share.0),
                 })
                 .collect(),
             records: Vec::new(),

@@ -211,6 +211,7 @@ fn stages(
                 _ => Some((began, ended)),
             }
             .filter(|(from, to)| from < to),
+            busiest: None,
         });
     }
     times

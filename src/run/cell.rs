@@ -92,7 +92,11 @@ pub(super) fn run(
     let mut facts = LaneFacts::default();
     let mut cpu = vec![(0.0, 0.0); workers as usize];
     let mut before: Option<usize> = None;
-    while let Some(segment) = next_segment(cell, before, &mut seen, &attendant, world) {
+    loop {
+        seen.client = client(facts.clone(), &cpu);
+        let Some(segment) = next_segment(cell, before, &mut seen, &attendant, world) else {
+            break;
+        };
         if let Some(before) = before.replace(segment) {
             world.interrupt.wait(cell.segments[before].cooldown);
             if restarts_by_level(cell)
@@ -129,12 +133,13 @@ pub(super) fn run(
         };
         let SegmentResult {
             records,
-            stages,
+            mut stages,
             unsent,
             facts: learnt,
             worker_cpu,
             unfinished,
         } = attendant.attend(request, heard, began, standing, world)?;
+        let busiest = worker_cpu.iter().copied().reduce(f64::max);
         let wall = clock.now().since(began).as_secs_f64();
         for ((weighted, total), share) in cpu.iter_mut().zip(worker_cpu) {
             (*weighted, *total) = (*weighted + share * wall, *total + wall);
@@ -143,6 +148,9 @@ pub(super) fn run(
         seen.events
             .extend(unfinished_conversations(unfinished, clock.now()));
         append(&mut seen.records, records);
+        for times in &mut stages {
+            times.busiest = busiest;
+        }
         if cell.search.is_some() {
             attendant.give_up_level(&mut seen.events, stages.last());
         }
@@ -152,12 +160,7 @@ pub(super) fn run(
     seen.ending = attendant.ending;
     let Sampled { series, events, .. } = sampler.stop();
     seen.telemetry = series;
-    // An engine that is started anew for each level has been started anew on purpose.
-    seen.events.extend(
-        events
-            .into_iter()
-            .filter(|event| !(restarts_by_level(cell) && event.kind == "engine_restarted")),
-    );
+    seen.events.extend(wanted(cell, events));
     if let Ending::EngineDied(text) = &seen.ending {
         seen.events.push(NotableEvent {
             at: clock.now(),
@@ -165,8 +168,7 @@ pub(super) fn run(
             text: text.clone(),
         });
     }
-    seen.events.extend(prompts_reused(cell));
-    seen.client = client(facts, &cpu);
+    seen.events.extend(prompts_reused(cell, &seen.stages));
     Ok(seen)
 }
 
@@ -185,14 +187,26 @@ fn next_segment(
     if attendant.ending != Ending::Complete {
         return None;
     }
-    seen.telemetry = attendant.sampler.so_far();
+    let told = seen.events.len();
+    let Sampled { series, events, .. } = attendant.sampler.so_far();
+    seen.telemetry = series;
+    seen.events.extend(wanted(cell, events));
     let shared = Arc::new(std::mem::take(seen));
     let so_far = CellResult::Measured(shared);
     let stage = world.watcher.search(&so_far);
     if let CellResult::Measured(shared) = so_far {
         *seen = Arc::unwrap_or_clone(shared);
     }
+    // They are all told when the cell is over.
+    seen.events.truncate(told);
     search.position(stage?)
+}
+
+/// What the sampler noticed, without what is meant: an engine that is started anew for each level.
+fn wanted(cell: &Cell, events: Vec<NotableEvent>) -> impl Iterator<Item = NotableEvent> {
+    let meant = restarts_by_level(cell);
+    let events = events.into_iter();
+    events.filter(move |event| !(meant && event.kind == "engine_restarted"))
 }
 
 /// The first measured request, in the words of the engine's language.
@@ -252,10 +266,10 @@ fn unfinished_conversations(unfinished: u64, at: Moment) -> Option<NotableEvent>
     })
 }
 
-fn prompts_reused(cell: &Cell) -> Option<NotableEvent> {
-    let reused: Vec<&str> = cell
-        .stages
+fn prompts_reused(cell: &Cell, begun: &[StageTimes]) -> Option<NotableEvent> {
+    let reused: Vec<&str> = begun
         .iter()
+        .map(|times| &cell.stages[times.stage])
         .filter(|stage| stage.measured && stage.prompts_reused)
         .map(|stage| stage.name.as_str())
         .collect();

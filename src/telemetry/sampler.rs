@@ -151,9 +151,16 @@ impl Sampler {
         news
     }
 
-    /// Everything that was sampled so far.
-    pub fn so_far(&self) -> Vec<Series> {
-        self.news(&mut SamplesTold::default())
+    /// What was sampled so far, without the sources, which go on.
+    pub fn so_far(&self) -> Sampled {
+        let series = self.news(&mut SamplesTold::default());
+        let mut events = self.shared.lock().seen.events.clone();
+        events.sort_by_key(|event| event.at);
+        Sampled {
+            series,
+            events,
+            sources: Vec::new(),
+        }
     }
 
     /// Stops at once and gives what was sampled.

@@ -117,6 +117,7 @@ fn window(progress: Progress, rule: AbortRule, records: &[RequestRecord]) -> Opt
             began: progress.stage_began,
             ended: progress.now,
             steady: Some((progress.stage_began, progress.now)),
+            busiest: None,
         }],
         records: ended,
         ..Observations::default()

@@ -118,6 +118,7 @@ pub(super) fn seen(records: Vec<RequestRecord>, seconds: u64) -> Observations {
             began,
             ended,
             steady: Some((began, ended)),
+            busiest: None,
         }],
         records,
         ..Observations::default()

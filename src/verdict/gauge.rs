@@ -177,14 +177,7 @@ fn sampled(slice: &Slice, metric: &str, from: Moment, to: Moment) -> Result<Piec
     };
     let series = slice.series(source);
     if series.is_empty() {
-        let busiest = slice
-            .seen
-            .client
-            .worker_cpu
-            .iter()
-            .copied()
-            .fold(f64::NEG_INFINITY, f64::max);
-        if metric == "client.cpu" && busiest.is_finite() {
+        if let Some(busiest) = slice.busiest().filter(|_| metric == "client.cpu") {
             return Ok(Pieces {
                 pieces: vec![(busiest, seconds(from, to))],
                 last: busiest,

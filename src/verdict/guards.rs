@@ -136,7 +136,7 @@ pub fn guards(slice: &Slice, smoke: bool) -> Vec<GuardTold> {
             .map(|guard| missed(slice, guard)),
         // What was stopped on purpose was cut on purpose.
         set.cut
-            .filter(|_| slice.seen.ending == Ending::Complete)
+            .filter(|_| *slice.ending() == Ending::Complete)
             .map(|guard| cut(slice, guard)),
         set.concurrency
             .filter(|_| !smoke && has_level(slice))
@@ -474,7 +474,7 @@ fn concurrency(slice: &Slice, guard: Guard) -> GuardTold {
 
 fn client(slice: &Slice, guard: Guard) -> Option<GuardTold> {
     let facts = &slice.seen.client;
-    let busiest = facts.worker_cpu.iter().copied().reduce(f64::max);
+    let busiest = slice.busiest();
     if busiest.is_none() && facts.stamps_missing == 0 {
         return None;
     }

@@ -15,6 +15,7 @@ use super::slice::{Slice, Sorted};
 use super::{RepeatVerdict, State, Status, Verdict};
 use crate::assertion::Assertion;
 use crate::observation::{CellResult, Ending, NotRun, Observations};
+use crate::plan::search::{judges_level, level_in_words};
 use crate::plan::{
     Absence, Cell, CellRun, Level, Plan, RepeatsMust, Scope, Search, Slo, SloInstance,
 };
@@ -31,7 +32,7 @@ pub struct Judged {
     /// By the numbers of the SLO and of its instance, and by repeat.
     told: BTreeMap<(usize, usize, u32), Told>,
     /// The earlier report that assertions with `baseline` are about.
-    baseline: Option<Arc<Baseline>>,
+    pub(super) baseline: Option<Arc<Baseline>>,
 }
 
 impl Judged {
@@ -45,7 +46,10 @@ impl Judged {
 }
 
 /// What searches have found, by cell and repeat.
-type Searches = BTreeMap<(usize, u32), Found>;
+pub type Searches = BTreeMap<(usize, u32), Found>;
+
+/// What is said of a run: its verdicts, and what its searches have found.
+pub type Judgement = (Vec<Verdict>, Searches);
 
 /// The runs of a plan.
 pub(super) struct Runs<'a> {
@@ -61,14 +65,15 @@ pub(super) struct Runs<'a> {
 
 /// Judges every SLO and every guard. A run that is missing from `results` is inconclusive, never a pass.
 pub fn judge(plan: &Plan, results: &[CellResult]) -> Vec<Verdict> {
-    judge_more(plan, results, &mut Judged::default())
+    judge_more(plan, results, &mut Judged::default()).0
 }
 
 /// As [`judge()`], where `judged` holds what the same runs, or the first of them, have given before.
-pub fn judge_more(plan: &Plan, results: &[CellResult], judged: &mut Judged) -> Vec<Verdict> {
-    let mut verdicts = Runs::new(plan, results, judged.baseline.clone()).judge(judged);
+pub fn judge_more(plan: &Plan, results: &[CellResult], judged: &mut Judged) -> Judgement {
+    let runs = Runs::new(plan, results, judged.baseline.clone());
+    let (mut verdicts, searches) = runs.judge(judged);
     verdicts.extend(fairness::verdicts(plan, results));
-    verdicts
+    (verdicts, searches)
 }
 
 /// As [`judge_more`] while `running`, one of `results`, goes on; `judged` learns nothing. The stage that sends is judged without
@@ -78,7 +83,7 @@ pub fn judge_so_far(
     results: &[CellResult],
     judged: &Judged,
     running: &Observations,
-) -> Vec<Verdict> {
+) -> Judgement {
     let mut judged = judged.clone();
     if let Some(sends) = running.stages.last() {
         let run = (running.cell, running.repeat, sends.stage);
@@ -171,7 +176,7 @@ impl<'a> Runs<'a> {
         }
     }
 
-    fn judge(&self, judged: &mut Judged) -> Vec<Verdict> {
+    fn judge(&self, judged: &mut Judged) -> Judgement {
         self.guard(judged);
         let mut verdicts = Vec::new();
         for (number, slo) in self.plan.slos.iter().enumerate() {
@@ -188,7 +193,7 @@ impl<'a> Runs<'a> {
         let searches = self.searches(judged);
         verdicts.extend(self.search_verdicts(&searches));
         verdicts.extend(self.guard_verdicts(judged, &searches));
-        verdicts
+        (verdicts, searches)
     }
 
     /// One stage of a run with its requests in order.
@@ -356,7 +361,7 @@ impl<'a> Runs<'a> {
         let ending = slices
             .iter()
             .flatten()
-            .map(|slice| (slice, &slice.seen.ending))
+            .map(|slice| (slice, slice.ending()))
             .find(|(_, ending)| **ending != Ending::Complete);
         let mut told = match ending {
             Some((slice, ending)) => after_early_end(slo, instance, slice, ending, told),
@@ -469,7 +474,7 @@ impl<'a> Runs<'a> {
             .map(|repeat| {
                 let told = match (searches.get(&(at, repeat)), self.results.get(&(at, repeat))) {
                     (Some(found), Some(CellResult::Measured(seen))) => {
-                        found.told(cell, search, &seen.ending)
+                        found.told(cell, search, &seen.ending, self.unfinished)
                     }
                     (_, Some(CellResult::NotRun(_, why))) => Told::without_numbers(not_run(why)),
                     (_, _) => {
@@ -485,8 +490,8 @@ impl<'a> Runs<'a> {
         };
         let answer = told.iter().find(|(_, one)| *one == chosen);
         let answer = answer.and_then(|(repeat, _)| searches.get(&(at, *repeat))?.answer());
-        let unit = search.unit(cell);
-        let text = format!("capacity >= {} {unit}", trim_float(search.level(cell, 0)));
+        let lowest = level_in_words(search.level(cell, 0), search.unit(cell));
+        let text = format!("capacity >= {lowest}");
         Verdict {
             id: format!("search:{}", cell.load),
             normal: text.clone(),
@@ -539,34 +544,23 @@ impl<'a> Runs<'a> {
         by_guard
             .into_iter()
             .filter(|((cell, stage, _), told)| {
-                told[0].1.key != "error_rate" || !self.error_rate_is_gated(*cell, *stage)
+                told[0].1.key != "error_rate" || !self.error_rate_is_judged(*cell, *stage)
             })
             .map(|((cell, stage, _), told)| self.guard_verdict(cell, stage, &told))
             .collect()
     }
 
-    /// An SLO or an abort rule on `error_rate` in this scope replaces the guard.
-    pub(super) fn error_rate_is_gated(&self, cell: usize, stage: usize) -> bool {
-        self.plan
-            .slos
-            .iter()
-            .flat_map(|slo| &slo.instances)
-            .any(|instance| {
-                let measures = instance.assertion.measures();
-                measures
-                    .iter()
-                    .zip(&instance.measures)
-                    .any(|(measure, scope)| {
-                        measure.metric.name == "error_rate"
-                            && scope.categories.is_empty()
-                            && scope.turns.is_empty()
-                            && scope
-                                .cells
-                                .iter()
-                                .zip(&scope.stages)
-                                .any(|(c, s)| (*c, *s) == (cell, stage))
-                    })
-            })
+    /// An SLO or an abort rule on `error_rate` in this scope replaces the guard; at a level of a search only one that the search asks.
+    pub(super) fn error_rate_is_judged(&self, cell: usize, stage: usize) -> bool {
+        let searched = self.plan.cells[cell].search.is_some();
+        let asked = |slo: &Slo, instance: &SloInstance| {
+            slo.level == Level::Fail && judges_level(instance, cell, stage)
+        };
+        let instances = (self.plan.slos.iter())
+            .flat_map(|slo| slo.instances.iter().map(move |instance| (slo, instance)));
+        instances
+            .filter(|(slo, instance)| !searched || asked(slo, instance))
+            .any(|(_, instance)| judges_error_rate(instance, cell, stage))
     }
 
     fn guard_verdict(&self, cell: usize, stage: usize, told: &[(u32, &GuardTold)]) -> Verdict {
@@ -606,6 +600,19 @@ impl<'a> Runs<'a> {
             ..Verdict::of_rule(&id, &guard.rule, scope, chosen.state)
         }
     }
+}
+
+/// Whether an instance is about the error rate of the whole of a stage.
+fn judges_error_rate(instance: &SloInstance, cell: usize, stage: usize) -> bool {
+    let measures = instance.assertion.measures();
+    let mut measures = measures.iter().zip(&instance.measures);
+    measures.any(|(measure, scope)| {
+        let mut places = scope.cells.iter().zip(&scope.stages);
+        measure.metric.name == "error_rate"
+            && scope.categories.is_empty()
+            && scope.turns.is_empty()
+            && places.any(|(c, s)| (*c, *s) == (cell, stage))
+    })
 }
 
 /// The repeats that a scope names, or the one under judgement.

@@ -26,7 +26,7 @@ pub mod slice;
 pub use abort::{Progress, abort};
 pub use baseline::{Baseline, BaselineStage};
 pub use fairness::{Comparison, fairness};
-pub use judge::{Judged, judge, judge_more, judge_so_far, status};
+pub use judge::{Judged, Judgement, Searches, judge, judge_more, judge_so_far, status};
 pub use search::search;
 pub use spread::Spread;
 pub use stages::stages;

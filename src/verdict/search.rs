@@ -9,10 +9,10 @@ use super::evaluate::{Told, reason_text};
 use super::judge::{Judged, Runs};
 use super::measure::no_data;
 use super::{State, Value};
-use crate::observation::{CellResult, Ending, LEVEL_STOPPED, Observations};
-use crate::plan::search::judges_level;
+use crate::observation::{CellResult, Ending, LEVEL_STOPPED, Observations, StageTimes};
+use crate::plan::search::{judges_level, level_in_words};
 use crate::plan::{Cell, CellRun, Level, Plan, Search, Step, Tried};
-use crate::units::{Moment, trim_float};
+use crate::units::Moment;
 
 /// What a search has found in one run of its cell.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,29 +52,18 @@ pub enum Held {
 }
 
 /// The stage that a search tries next, after what its cell has shown so far; `None`: it is over, or `so_far` is of no search.
-pub fn search(plan: &Plan, so_far: &CellResult) -> Option<usize> {
+/// Assertions with `baseline` are about that of `judged`.
+pub fn search(plan: &Plan, so_far: &CellResult, judged: &Judged) -> Option<usize> {
     let run = so_far.run();
     let search = plan.cells[run.cell].search.as_ref()?;
     let results = std::slice::from_ref(so_far);
+    let runs = Runs::new(plan, results, judged.baseline.clone());
     let mut judged = Judged::default();
-    let runs = Runs::new(plan, results, None);
     runs.guard(&mut judged);
     match runs.found(run, &judged)?.step {
         Step::Try(position) => Some(search.stages[position]),
         Step::Found | Step::Ceiling | Step::Floor | Step::OutOfTime => None,
     }
-}
-
-/// What the search of one run has found; `None` if the run is of no search, or was not measured.
-pub fn found(plan: &Plan, results: &[CellResult], run: CellRun) -> Option<Found> {
-    let mut judged = Judged::default();
-    let results: Vec<CellResult> = (results.iter())
-        .filter(|result| result.run() == run)
-        .cloned()
-        .collect();
-    let runs = Runs::new(plan, &results, None);
-    runs.guard(&mut judged);
-    runs.found(run, &judged)
 }
 
 impl Found {
@@ -87,14 +76,27 @@ impl Found {
     }
 
     /// What it comes to, as a verdict: the lower end of the range must hold.
-    pub(super) fn told(&self, cell: &Cell, search: &Search, ending: &Ending) -> Told {
+    pub(super) fn told(
+        &self,
+        cell: &Cell,
+        search: &Search,
+        ending: &Ending,
+        unfinished: bool,
+    ) -> Told {
         let floor = search.level(cell, 0);
         let state = match (ending, self.step) {
             (Ending::Interrupted, _) => no_data("interrupted"),
             (Ending::Budget, _) => no_data("the budget of `run.budget` was reached"),
             (Ending::Aborted(id), _) => no_data(format!("aborted by {id}")),
             (Ending::EngineDied(text), _) => no_data(text.lines().next().unwrap_or(text)),
-            (Ending::Complete, Step::Try(_)) => no_data("the search goes on"),
+            (Ending::Complete, Step::Try(_)) if unfinished => no_data("the search goes on"),
+            // By these SLOs, or by what was known only at the end, it would have gone another way.
+            (Ending::Complete, Step::Try(next)) => {
+                let next = level_in_words(search.level(cell, next), self.unit);
+                no_data(format!(
+                    "{next} was not tried, and it decides: run the search again"
+                ))
+            }
             (Ending::Complete, Step::Floor) => match self.tries.first().map(|tried| &tried.held) {
                 Some(Held::Untold(why)) => no_data(why.clone()),
                 _ => State::Fail,
@@ -104,7 +106,7 @@ impl Found {
         let value = |level: f64| Value {
             value: level,
             unit: self.unit,
-            text: format!("{} {}", trim_float(level), self.unit),
+            text: level_in_words(level, self.unit),
         };
         Told {
             observed: self.capacity.map(value),
@@ -118,7 +120,7 @@ impl Found {
 
     /// How the answer came about: `16 req/s holds; 16.8 req/s does not: ttft: P95 TTFT < 500ms was 812ms; 9 levels tried`.
     pub fn in_words(&self) -> String {
-        let level = |level: f64| format!("{} {}", trim_float(level), self.unit);
+        let level = |level: f64| level_in_words(level, self.unit);
         let mut parts = Vec::new();
         if let Some(capacity) = self.capacity {
             parts.push(format!("{} holds", level(capacity)));
@@ -165,15 +167,17 @@ impl Runs<'_> {
             .filter(|times| Some(times.stage) != sends);
         let mut tries = Vec::new();
         let mut tried = Vec::new();
-        let mut elapsed = Moment::ZERO;
+        let mut elapsed = Duration::ZERO;
         for times in over {
             let Some(position) = search.position(times.stage) else {
                 continue;
             };
-            elapsed = elapsed.max(times.ended);
+            let (began, ended) = span(cell, seen, position, times);
+            elapsed = elapsed.max(ended.since(Moment::ZERO));
             let held = self.held(run, seen, times.stage, judged);
             tried.push(Tried {
                 position,
+                took: ended.since(began),
                 held: held == Held::Yes,
             });
             tries.push(Try {
@@ -185,7 +189,7 @@ impl Runs<'_> {
         let held = tries.iter().filter(|tried| tried.held == Held::Yes);
         let broke = tries.iter().filter(|tried| tried.held != Held::Yes);
         Some(Found {
-            step: search.step(cell, &tried, elapsed.since(Moment::ZERO)),
+            step: search.step(cell, &tried, elapsed),
             capacity: held.map(|tried| tried.level).max_by(f64::total_cmp),
             broke: broke.map(|tried| tried.level).min_by(f64::total_cmp),
             unit: search.unit(cell),
@@ -199,10 +203,13 @@ impl Runs<'_> {
         }
         let mut broke = Vec::new();
         let mut untold = None;
+        let mut answered = 0;
+        let mut skipped = None;
         for slo in self.plan.slos.iter().filter(|slo| slo.level == Level::Fail) {
             let here = slo.instances.iter();
             for instance in here.filter(|instance| judges_level(instance, run.cell, stage)) {
                 let told = self.in_repeat(slo, instance, run.repeat, &judged.guards);
+                answered += usize::from(!matches!(told.state, State::Skipped(_)));
                 match told.state {
                     State::Fail => {
                         let was = told
@@ -213,9 +220,14 @@ impl Runs<'_> {
                     State::Inconclusive(reason) => {
                         untold = Some(format!("{}: {}", slo.id, reason.text))
                     }
-                    State::Pass | State::Skipped(_) => {}
+                    State::Skipped(why) => skipped = Some(format!("{}: {why}", slo.id)),
+                    State::Pass => {}
                 }
             }
+        }
+        // Where nothing that was asked has an answer, nothing has held.
+        if answered == 0 {
+            untold = untold.or(skipped);
         }
         let guards = judged.guards.get(&(run.cell, run.repeat, stage));
         for guard in guards
@@ -223,7 +235,7 @@ impl Runs<'_> {
             .flatten()
             .filter(|guard| guard.level == Level::Fail)
         {
-            let replaced = guard.key == "error_rate" && self.error_rate_is_gated(run.cell, stage);
+            let replaced = guard.key == "error_rate" && self.error_rate_is_judged(run.cell, stage);
             if guard.state == State::Fail && !replaced {
                 let was = guard
                     .observed
@@ -244,6 +256,24 @@ impl Runs<'_> {
             (true, None) => Held::Yes,
         }
     }
+}
+
+/// When the level at a position began with its warm-up, and when its last answer was there.
+fn span(cell: &Cell, seen: &Observations, position: usize, times: &StageTimes) -> (Moment, Moment) {
+    let own = &cell.segments[position].stages;
+    let stages = seen
+        .stages
+        .iter()
+        .filter(|times| own.contains(&times.stage));
+    let began = stages.map(|times| times.began).min();
+    // Records come in the order of their end, and a level is over before the next one begins.
+    let records = seen.records.iter().rev();
+    let last = records.filter(|record| own.contains(&record.stage));
+    let last = last.map(|record| record.finished).next();
+    (
+        began.unwrap_or(times.began),
+        last.map_or(times.ended, |last| last.max(times.ended)),
+    )
 }
 
 /// The rule that stopped this level, in words.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::measure::BothGaps;
 
-use crate::observation::{Observations, Outcome, RequestRecord, Series, StageTimes};
+use crate::observation::{Ending, Observations, Outcome, RequestRecord, Series, StageTimes};
 use crate::plan::{Cell, Gpus, Schedule, Scope, StartClock};
 use crate::units::Moment;
 
@@ -151,6 +151,24 @@ impl<'a> Slice<'a> {
             .stages
             .iter()
             .find(|times| times.stage == self.stage)
+    }
+
+    /// How its cell ended, as far as that says something of this stage: levels of a search stand each for itself, so that what
+    /// ended the last one takes nothing from those before it.
+    pub fn ending(&self) -> &'a Ending {
+        let last = self.seen.stages.last();
+        match &self.cell.search {
+            Some(_) if last.is_some_and(|last| last.stage != self.stage) => &Ending::Complete,
+            _ => &self.seen.ending,
+        }
+    }
+
+    /// The share of its core that the busiest load thread used. A thread that is full at one level is not at the others: over the
+    /// whole cell, which is all that early runs have kept, it would not be seen.
+    pub fn busiest(&self) -> Option<f64> {
+        let own = self.times().and_then(|times| times.busiest);
+        let whole = self.seen.client.worker_cpu.iter().copied();
+        own.or_else(|| whole.reduce(f64::max))
     }
 
     /// When its requests leave.

@@ -746,6 +746,7 @@ fn a_user_whose_request_began_in_the_warm_up_is_active_when_the_level_begins() {
         began: ms(1000),
         ended: ms(2000),
         steady: Some((ms(1000), ms(2000))),
+        busiest: None,
     };
     let users = measure(
         &[Slice::stage(&cell, &seen, 1)],
@@ -786,6 +787,23 @@ fn stamps_are_judged_over_all_events() {
     assert_eq!(
         reason(&guard(&judge(&plan, &[ran(0, 0, seen)]), "stamps").state),
         "50ms above 1ms"
+    );
+}
+
+#[test]
+fn a_load_thread_that_is_full_at_one_level_is_seen_there() {
+    let mut seen = seen(ramp(100), 10);
+    seen.client.worker_cpu = vec![0.5];
+    let plan = plan(vec![open_cell()], &[]);
+    let of = |seen: &Observations| {
+        let verdicts = judge(&plan, &[ran(0, 0, seen.clone())]);
+        guard(&verdicts, "client").state.clone()
+    };
+    assert_eq!(of(&seen), State::Pass);
+    seen.stages[0].busiest = Some(0.95);
+    assert_eq!(
+        reason(&of(&seen)),
+        "the busiest thread of the runner used 95% of a core"
     );
 }
 
@@ -960,6 +978,7 @@ fn a_hundred_thousand_requests_are_measured_at_once() {
             began: ms(0),
             ended: ms(100_000),
             steady: Some((ms(0), ms(100_000))),
+            busiest: None,
         }],
         records,
         ..Observations::default()
@@ -1200,7 +1219,7 @@ fn judging_run_by_run_says_what_judging_at_the_end_says() {
     for runs in 1..=results.len() {
         let so_far = &results[..runs];
         assert_eq!(
-            judge_more(&plan, so_far, &mut judged),
+            judge_more(&plan, so_far, &mut judged).0,
             judge(&plan, so_far),
             "{runs}"
         );

@@ -19,6 +19,7 @@ use scenario::report::{Inputs, Report, RunEnding, build};
 use scenario::seed::Seed;
 use scenario::spec;
 use scenario::units::Moment;
+use scenario::verdict::Searches;
 
 const SEEDS: u64 = 200;
 const PRESET: &str = "a100-llama-3.1-8b-vllm";
@@ -119,6 +120,7 @@ impl Bench {
             plan: &self.plan,
             sources: &self.sources,
             verdicts: &[],
+            searches: &Searches::new(),
             measurements: &measurements,
             runs: &runs,
             environment: &Environment::default(),
@@ -187,6 +189,7 @@ impl Bench {
                 began,
                 ended: end,
                 steady: Some((began, end)),
+                busiest: None,
             }],
             records,
             ..Observations::default()

@@ -24,7 +24,7 @@ use scenario::report::{
 };
 use scenario::units::Moment;
 use scenario::verdict::{
-    Counts, Family, MetricStats, Reason, StageMeasurements, State, Value, Verdict,
+    Counts, Family, MetricStats, Reason, Searches, StageMeasurements, State, Value, Verdict,
 };
 use scenario::workload::{InlinePrompt, PrefixCache, PromptSource, Source, Workload};
 
@@ -667,6 +667,7 @@ struct Example {
     plan: Plan,
     sources: Sources,
     verdicts: Vec<Verdict>,
+    searches: Searches,
     measurements: Vec<StageMeasurements>,
     observations: Vec<Observations>,
     environment: Environment,
@@ -689,6 +690,7 @@ impl Example {
         };
         Example {
             verdicts: verdicts(place),
+            searches: Searches::new(),
             measurements: [312.0, 1012.0, 298.0, 774.0]
                 .iter()
                 .enumerate()
@@ -727,6 +729,7 @@ impl Example {
             plan: &self.plan,
             sources: &self.sources,
             verdicts: &self.verdicts,
+            searches: &self.searches,
             measurements: &self.measurements,
             runs,
             environment: &self.environment,

@@ -1,8 +1,9 @@
 //! A load that looks for the capacity.
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::tool::{Desk, on_the_simulator, verdict};
+use crate::tool::{Desk, Mock, on_the_simulator, scenario, verdict};
 
 /// Five users are in flight on average below this bound, six are not: the answer does not depend on how busy the machine is.
 const FIVE: &str = "slos: { few: mean achieved_concurrency < 5.5 }\n";
@@ -69,6 +70,13 @@ fn a_search_finds_the_greatest_level_at_which_every_slo_holds() {
     ] {
         assert!(page.contains(said), "{said}");
     }
+    // So does what is said of prompts.
+    let reused = &report["cells"][0]["runs"][0]["events"][0];
+    assert_eq!(reused["kind"], "prompts_reused");
+    assert_eq!(
+        reused["text"],
+        "the prompt set has fewer prompts than requests: prompts repeat in c4, c8, c6, c5"
+    );
     let summary = ended.text("summary.csv");
     assert!(
         summary.contains(",c5,") && !summary.contains(",c7,"),
@@ -176,4 +184,109 @@ fn a_saved_search_is_judged_again_by_other_slos() {
     let again = crate::tool::report(&desk.path("again/report.json"));
     assert_eq!(searched(&again)["capacity"], 4.0);
     assert_eq!(verdict(&again, "search:l")["observed"]["text"], "4 users");
+}
+
+#[test]
+fn a_warning_cuts_no_range() {
+    let desk = Desk::new();
+    let load = "{ search: { users: 1..4, requests_per_user: 20 }, process: uniform }";
+    let ended = desk.run(&on_the_simulator(load, FIVE), &[]).with_code(0);
+    assert!(ended.err.contains("warning[L037]"), "{}", ended.err);
+    assert_eq!(searched(&ended.report())["capacity"], 4.0);
+}
+
+#[test]
+fn requests_that_fail_break_a_level_whatever_an_slo_that_only_warns_says() {
+    let desk = Desk::new();
+    let broken = Mock::start(&["--fault", "error-500"]);
+    let text = scenario(
+        &format!("http://{}", broken.address()),
+        "{ search: { users: 1..4, requests_per_user: 20 } }",
+        "slos: { errors: { assert: error rate < 1%, level: warn } }\n",
+    );
+    let report = desk.run(&text, &[]).with_code(1).report();
+    assert_eq!(tries(&report), [(1.0, Some(false))]);
+    assert_eq!(verdict(&report, "guard:error_rate @c1")["status"], "fail");
+}
+
+#[test]
+fn what_ends_a_search_early_leaves_the_levels_that_were_over() {
+    let desk = Desk::new();
+    // Answers of a sixth of a second: a level takes a second and a half.
+    let load = "{ search: { users: 1..16, requests_per_user: 10 } }";
+    let more = format!("{FIVE}request: {{ max_tokens: 50 }}\n");
+    let running = desk.start_run(&on_the_simulator(load, &more), &[], &[]);
+    // Ten of one user, twenty of two, and the first of four.
+    running.until_requests(31);
+    running.signal(Signal::SIGINT);
+    let ended = running.end().with_code(130);
+    let report = ended.report();
+    assert_eq!(
+        tries(&report),
+        [(1.0, Some(true)), (2.0, Some(true)), (4.0, None)]
+    );
+    assert_eq!(searched(&report)["capacity"], 2.0);
+    assert_eq!(searched(&report)["end"], "unfinished");
+    assert!(ended.out.contains("2 users so far"), "{}", ended.out);
+}
+
+#[test]
+fn levels_are_held_to_the_baseline_like_any_other() {
+    let desk = Desk::new();
+    let load = "{ search: { users: 1..4, requests_per_user: 20 } }";
+    desk.run(&on_the_simulator(load, FIVE), &[]).with_code(0);
+    desk.tool(&["baseline", "save", "results", "base.json"])
+        .with_code(0);
+    let against = |missing: &str| {
+        let slos = "slos: { busier: mean achieved_concurrency <= baseline + 1 }\n";
+        let more = format!("{slos}baseline: {{ file: {missing}, missing: skip }}\n");
+        on_the_simulator(load, &more)
+    };
+    let report = desk.run(&against("base.json"), &[]).with_code(0).report();
+    assert_eq!(searched(&report)["end"], "ceiling");
+    assert_eq!(searched(&report)["capacity"], 4.0);
+    // What nobody answers for has not held.
+    let report = desk.run(&against("none.json"), &[]).with_code(3).report();
+    assert_eq!(tries(&report), [(1.0, None)]);
+    assert_eq!(verdict(&report, "search:l")["status"], "inconclusive");
+}
+
+#[test]
+fn an_slo_over_repeats_has_no_say_in_a_level() {
+    let desk = Desk::new();
+    let load = "{ search: { users: 1..2, requests_per_user: 20 } }";
+    let slos = "slos: { few: mean achieved_concurrency < 5.5, all: { assert: P50 TTFT < 5s, pool: [repeat] } }\n";
+    let more = format!("{slos}run: {{ warmup: 0s, cooldown: 0s, repeats: 2 }}\n");
+    let ended = desk.run(&on_the_simulator(load, &more), &[]).with_code(0);
+    assert!(
+        ended
+            .err
+            .contains("`all` has no say in the search of load `l`"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(searched(&ended.report())["capacity"], 2.0);
+}
+
+#[test]
+fn levels_that_are_over_before_they_are_reached_are_told_once() {
+    let desk = Desk::new();
+    let load = "{ search: { users: 1..64, requests: 100 } }";
+    desk.write("short.yaml", &on_the_simulator(load, FIVE));
+    let ended = desk.tool(&["check", "short.yaml"]).with_code(2);
+    assert!(
+        ended
+            .err
+            .contains("error[S054]: 100 requests are fewer than 3 for each of 64 users"),
+        "{}",
+        ended.err
+    );
+    assert!(
+        ended
+            .err
+            .contains("write `requests_per_user: 3` or more, or plan `requests: 192` or more"),
+        "{}",
+        ended.err
+    );
+    assert!(ended.err.contains("1 error"), "{}", ended.err);
 }

@@ -381,6 +381,7 @@ impl SharedPace {
             steady: level
                 .filter(|level| *level < ended)
                 .map(|level| (level, ended)),
+            busiest: None,
         })
     }
 
@@ -414,5 +415,6 @@ pub(super) fn whole(stage: usize, began: Moment, ended: Moment) -> StageTimes {
         began,
         ended,
         steady: Some((began, ended)),
+        busiest: None,
     }
 }
