@@ -545,10 +545,14 @@ impl Worker<'_> {
         self.lanes[ended.lane].order = None;
         self.in_flight -= 1;
         self.request.tally.ended.fetch_add(1, Ordering::Relaxed);
-        // A server that is gone is not hammered: the same user calls again a moment later.
-        let pause = match ended.exchange.outcome {
-            Outcome::ConnectFailed(_) => REDIAL,
-            _ => Duration::ZERO,
+        // A server that is gone is not hammered, nor is one that only refuses while it should warm up: the same user calls again a
+        // moment later.
+        let outcome = &ended.exchange.outcome;
+        let gone = matches!(outcome, Outcome::ConnectFailed(_));
+        let cold = outcome.is_failure() && !self.is_measured(&ended.order);
+        let pause = match gone || cold {
+            true => REDIAL,
+            false => Duration::ZERO,
         };
         let at = ended.exchange.finished + pause;
         let mut answer = ended.exchange.answer.take();

@@ -7,7 +7,8 @@
 //!   `fail` stays, since a lighter load has failed.
 //! - `send_lag`, `missed` and `client` say that our own measurement is wrong. A `pass` becomes `inconclusive`, and a `fail` of
 //!   anything that our clock decides (latencies, gaps, flows) becomes `inconclusive`, too, because the fault may be ours. A
-//!   `fail` of a rate, a counter or a gauge stays; and in closed loop a late send says nothing against a rate that passes.
+//!   `fail` of a rate, a counter or a gauge stays, and so does one that failed requests have made ∞; and in closed loop a late send
+//!   says nothing against a rate that passes.
 //! - `stamps` says how far our stamps may be off. It touches what our clock decides, and of that not a time that lies further
 //!   from its bound than the stamps can be off, nor one that failures alone have decided.
 //! - `tokens`, `cache_hits`, `throttling` and `neighbours` warn, and touch no SLO. So does every guard with `level: warn`.
@@ -77,6 +78,10 @@ impl GuardTold {
         sides: Option<(&Value, &Value)>,
     ) -> State {
         if !self.tripped() || matches!(state, State::Inconclusive(_) | State::Skipped(_)) {
+            return state;
+        }
+        // What failed requests alone have decided, no clock of ours has.
+        if state == State::Fail && sides.is_some_and(|(observed, _)| observed.value.is_infinite()) {
             return state;
         }
         let ours = depends_on_our_clock(assertion);

@@ -808,6 +808,18 @@ fn a_load_thread_that_is_full_at_one_level_is_seen_there() {
 }
 
 #[test]
+fn what_failed_requests_alone_have_decided_no_guard_on_our_clock_acquits() {
+    let mut full = seen(ramp(100), 10);
+    full.stages[0].busiest = Some(0.95);
+    let mut failing = full.clone();
+    failing.records = (0..100).map(|i| refused(500, i, i * 100)).collect();
+    let plan = plan(vec![open_cell()], &["P95 TTFT < 1ms"]);
+    let state = |seen: Observations| judge(&plan, &[ran(0, 0, seen)])[0].state.clone();
+    assert!(reason(&state(full)).starts_with("guard client"));
+    assert_eq!(state(failing), State::Fail);
+}
+
+#[test]
 fn an_aborted_cell_keeps_its_failures_and_passes_nothing() {
     let mut plan = plan(
         vec![open_cell()],
