@@ -9,7 +9,7 @@ use super::console::Console;
 use super::exit::Exit;
 use super::saved;
 use crate::plan::{Absence, Plan};
-use crate::report::model::Status;
+use crate::report::model::{Cell, Engine, Status};
 use crate::report::{Report, View, terminal};
 use crate::verdict::{Baseline, BaselineStage};
 
@@ -38,6 +38,11 @@ pub(super) fn baseline(args: &BaselineArgs, console: &Console) -> anyhow::Result
                 "wrote {0}{label}\nin the scenario: baseline: {{ file: {0} }}",
                 file.display()
             ));
+            if report.status == Status::Failed {
+                console.talk(
+                    "warning: this run has failed: later runs are held to what was not good enough",
+                );
+            }
         }
         BaselineAction::Show { file } => {
             let report = saved::report(file)?;
@@ -54,13 +59,19 @@ pub(super) fn baseline(args: &BaselineArgs, console: &Console) -> anyhow::Result
                 let engine = engine.filter(|engine| engine.backend == cell.backend);
                 let engine = engine.map(|engine| {
                     let version = engine.version.as_deref().unwrap_or("version not told");
-                    format!("{} {version}", engine.kind)
+                    let gpus = gpus(&report, Some(engine));
+                    let gpus = if gpus.is_empty() {
+                        "not watched".to_owned()
+                    } else {
+                        gpus.join(", ")
+                    };
+                    format!("{} {version}, GPU {gpus}", engine.kind)
                 });
                 console.data(&format!(
                     "  {}: load {}, model {}, engine {}",
                     cell.id,
                     cell.digest,
-                    cell.model,
+                    asked(cell).as_deref().unwrap_or(&cell.model),
                     engine.collect::<Vec<_>>().join(", ")
                 ));
             }
@@ -130,6 +141,10 @@ fn stages(report: &Report) -> BTreeMap<(String, String), BaselineStage> {
                 BaselineStage {
                     digest: cell.digest.clone(),
                     model: cell.model.clone(),
+                    asked: asked(cell),
+                    gpus: gpus(report, engine),
+                    failed: (stage.numbers.as_ref())
+                        .map_or((0, 0), |numbers| (numbers.failed, numbers.planned)),
                     kind: engine.map_or(String::new(), |engine| engine.kind.clone()),
                     version: engine.and_then(|engine| engine.version.clone()),
                     simulated: engine.is_some_and(|engine| engine.simulated),
@@ -140,4 +155,24 @@ fn stages(report: &Report) -> BTreeMap<(String, String), BaselineStage> {
         }
     }
     stages
+}
+
+/// The name that a cell's model was asked for by.
+fn asked(cell: &Cell) -> Option<String> {
+    let model = cell.sent.as_ref()?.body.get("model")?;
+    model.as_str().map(str::to_owned)
+}
+
+/// The names of an engine's GPUs. Early reports have those of all engines together: then only a single engine's are known.
+fn gpus(report: &Report, engine: Option<&Engine>) -> Vec<String> {
+    let environment = &report.environment;
+    match engine {
+        Some(engine) if engine.gpus.is_empty() && environment.engines.len() == 1 => environment
+            .gpus
+            .iter()
+            .map(|gpu| gpu.name.clone())
+            .collect(),
+        Some(engine) => engine.gpus.clone(),
+        None => Vec::new(),
+    }
 }

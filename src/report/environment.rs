@@ -86,22 +86,18 @@ fn engines(inputs: &Inputs) -> Vec<Engine> {
         {
             continue;
         }
-        let mut every = inputs.runs.iter().filter_map(|run| match run {
-            CellResult::Measured(seen)
-                if inputs.plan.cells[seen.cell].backend.id == cell.backend.id =>
-            {
-                Some(&seen.engine)
-            }
-            _ => None,
-        });
+        let mut every = (inputs.runs.iter().filter_map(CellResult::observations))
+            .filter(|seen| inputs.plan.cells[seen.cell].backend.id == cell.backend.id);
         // A backend that is launched anew for each of its models has listed one at a time.
         let mut models: Vec<String> = Vec::new();
-        for model in every.clone().flat_map(|facts| &facts.models) {
+        for model in every.clone().flat_map(|seen| &seen.engine.models) {
             if !models.contains(model) {
                 models.push(model.clone());
             }
         }
-        let facts = every.next();
+        let first = every.next();
+        let facts = first.map(|seen| &seen.engine);
+        let devices = first.map_or(&[][..], |seen| &seen.devices);
         let kind = cell.backend.kind;
         let launch = cell.backend.launch.as_ref();
         engines.push(Engine {
@@ -122,6 +118,7 @@ fn engines(inputs: &Inputs) -> Vec<Engine> {
             variables: launch.map(variables).unwrap_or_default(),
             simulated: kind == plan::BackendKind::Simulator
                 || facts.is_some_and(|facts| facts.simulated),
+            gpus: devices.iter().map(|device| device.name.clone()).collect(),
             command: facts.and_then(|facts| facts.command.clone()),
             cold_start_s: facts
                 .and_then(|facts| facts.cold_start)

@@ -239,6 +239,9 @@ pub struct Engine {
     pub proxy: Option<String>,
     /// It is the embedded simulator.
     pub simulated: bool,
+    /// The names of the GPUs that were watched for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<String>,
     /// Arguments that an engine without a server was loaded with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<serde_json::Value>,

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::State;
-use super::measure::no_data;
-use crate::assertion::{Aggregate, Assertion, Measure, Unit};
-use crate::observation::Observations;
-use crate::plan::{Absence, Api, Cell, Fingerprint, SloInstance, StartClock};
+use super::measure::{Rules, no_data};
+use crate::assertion::{Aggregate, Assertion, Kind, Measure, Unit};
+use crate::observation::{Observations, SentRequest};
+use crate::plan::{Absence, Api, Cell, Count, Fingerprint, SloInstance, StartClock};
+
+/// From this share of failed requests on, latencies are those of the survivors: the default of the guard `error_rate`.
+const SURVIVORS: f64 = 0.01;
 
 /// An earlier report, and what to do where it does not help.
 #[derive(Clone, Debug)]
@@ -30,6 +33,12 @@ pub struct BaselineStage {
     pub digest: String,
     /// The key of the model.
     pub model: String,
+    /// The name that the model was asked for by, where the report tells.
+    pub asked: Option<String>,
+    /// The names of the GPUs under it; empty: nobody watched them, or the report does not tell which they were.
+    pub gpus: Vec<String>,
+    /// Requests that failed, of those that were planned.
+    pub failed: (u64, u64),
     /// The engine's kind.
     pub kind: String,
     /// The engine's version, if it told one.
@@ -68,7 +77,7 @@ impl Baseline {
         cell: &Cell,
         seen: Option<&Observations>,
         stage: &str,
-        clock: Option<StartClock>,
+        rules: Rules,
     ) -> Result<SloInstance, Unusable> {
         let missing = |text: String| Unusable {
             then: self.missing,
@@ -87,7 +96,13 @@ impl Baseline {
             });
         }
         let assertion: Assertion = instance.assertion.with_baseline(|measure| {
-            let path = path(measure, clock);
+            if let Some(text) = of.survivors(measure, rules.count) {
+                return Err(Unusable {
+                    then: self.mismatch,
+                    text,
+                });
+            }
+            let path = path(measure, rules.clock);
             let value = of.values.get(&path);
             let value = value.ok_or_else(|| missing(format!("it does not tell {path}")))?;
             let unit = Unit::find(measure.metric.dimension_of(measure.aggregate).unit_text());
@@ -123,7 +138,15 @@ impl Baseline {
                 Fingerprint::Load => (of.digest != cell.digest).then(|| {
                     "what is sent differs: the digests of the cell are not the same".to_owned()
                 }),
-                Fingerprint::Model => differ("the model", &of.model, &cell.model.key),
+                Fingerprint::Model => {
+                    differ("the model", &of.model, &cell.model.key).or_else(|| {
+                        differ(
+                            "the model",
+                            of.asked.as_deref()?,
+                            &asked(seen?.sent.as_ref()?)?,
+                        )
+                    })
+                }
                 Fingerprint::Engine => differ("the engine", &of.kind, cell.backend.kind.name())
                     .or_else(|| {
                         let now = engine?.version.as_deref()?;
@@ -133,10 +156,43 @@ impl Baseline {
                             major(now),
                         )
                     }),
-                // Reports do not name the GPU yet, and an unknown GPU is left out of fingerprints.
-                Fingerprint::Gpu => None,
+                Fingerprint::Gpu => {
+                    let names = seen?.devices.iter().map(|device| device.name.as_str());
+                    let then = gpus(of.gpus.iter().map(String::as_str))?;
+                    differ("the GPU", &then, &gpus(names)?)
+                }
             })
     }
+}
+
+impl BaselineStage {
+    /// Why a latency of this stage says nothing about all of its requests: it is that of those which were answered.
+    fn survivors(&self, measure: &Measure, count: Count) -> Option<String> {
+        let (failed, planned) = self.failed;
+        let is_latency = matches!(measure.metric.kind, Kind::Trend | Kind::Gap);
+        let many = failed as f64 > SURVIVORS * planned as f64;
+        (is_latency && count == Count::All && many).then(|| {
+            format!("{failed} of its {planned} requests failed, and its latencies are those of the others")
+        })
+    }
+}
+
+/// The name of the model in a request that was sent.
+fn asked(sent: &SentRequest) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_str(&sent.body).ok()?;
+    Some(body.get("model")?.as_str()?.to_owned())
+}
+
+/// `2 × NVIDIA H200`; `None`: nobody knows.
+fn gpus<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    names.for_each(|name| *counts.entry(name).or_default() += 1);
+    let told = counts.into_iter().map(|(name, count)| match count {
+        1 => name.to_owned(),
+        count => format!("{count} × {name}"),
+    });
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| told.join(", "))
 }
 
 /// The part of a version that says what is comparable: `0.11` of `0.11.2`, `2` of `2.4.1`.

@@ -392,9 +392,12 @@ impl<'a> Runs<'a> {
             Some(CellResult::Measured(seen)) => Some(&**seen),
             _ => None,
         };
-        let clock = slo.clock.or_else(|| self.default_clock(instance));
+        let rules = Rules {
+            count: slo.count,
+            clock: slo.clock.or_else(|| self.default_clock(instance)),
+        };
         let cell = &self.plan.cells[cell];
-        Some(baseline.applied(instance, cell, seen, &cell.stages[stage].name, clock))
+        Some(baseline.applied(instance, cell, seen, &cell.stages[stage].name, rules))
     }
 
     /// What each measure is taken over in one repeat, or why it cannot be.

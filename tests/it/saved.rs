@@ -260,6 +260,17 @@ fn a_baseline_that_says_nothing_about_this_run_is_refused() {
             "it has no stage `c2`",
         ),
         ("\"p50\"", "\"p51\"", "it does not tell ttft.p50"),
+        (" (simulated)\"", " (other)\"", "the GPU differs ("),
+        (
+            "\"model\": \"any\"",
+            "\"model\": \"other\"",
+            "the model differs (other, now any)",
+        ),
+        (
+            "\"failed\": 0",
+            "\"failed\": 20",
+            "20 of its 60 requests failed, and its latencies are those of the others",
+        ),
     ] {
         desk.write("base.json", &base.replace(from, to));
         let in_ci = desk

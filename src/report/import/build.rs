@@ -496,6 +496,7 @@ fn environment(found: &[(String, Found)]) -> Environment {
                 context_length: None,
                 proxy: None,
                 simulated: one.simulated,
+                gpus: Vec::new(),
                 arguments: None,
                 variables: BTreeMap::new(),
                 command: None,
