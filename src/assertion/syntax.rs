@@ -205,8 +205,13 @@ impl Percentile {
 
     /// Samples that the distribution-free one-sided 95 % bound needs: 29 for p90, 59 for p95, 299 for p99, 2995 for p99.9.
     pub fn enough(self) -> u64 {
+        self.enough_for(0.95)
+    }
+
+    /// Samples that the distribution-free one-sided bound needs at a confidence above 0 and below 1: `ln(1 − confidence) ÷ ln q`.
+    pub fn enough_for(self, confidence: f64) -> u64 {
         let q = f64::from(self.0.max(100_000 - self.0)) / 1e5;
-        (libm::log(0.05) / libm::log(q)).ceil() as u64
+        (libm::log(1.0 - confidence) / libm::log(q)).ceil() as u64
     }
 }
 
@@ -409,8 +414,7 @@ impl Assertion {
 
     /// Its measures in order of appearance; those of a baseline are not among them.
     pub fn measures(&self) -> Vec<&Measure> {
-        let mut found = Vec::new();
-        self.left.collect(&mut found);
+        let mut found = self.left.measures();
         self.right.collect(&mut found);
         found
     }
@@ -445,6 +449,13 @@ impl Assertion {
 }
 
 impl Expression {
+    /// Its measures in order of appearance; those of a baseline are not among them.
+    pub fn measures(&self) -> Vec<&Measure> {
+        let mut found = Vec::new();
+        self.collect(&mut found);
+        found
+    }
+
     pub(super) fn collect<'a>(&'a self, found: &mut Vec<&'a Measure>) {
         match self {
             Expression::Measure(measure) => found.push(measure),

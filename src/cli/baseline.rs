@@ -9,7 +9,7 @@ use super::console::Console;
 use super::exit::Exit;
 use super::saved;
 use crate::plan::{Absence, Plan};
-use crate::report::model::{Cell, Engine, Status};
+use crate::report::model::{Cell, Engine, StageNumbers, Status};
 use crate::report::{Report, View, terminal};
 use crate::verdict::{Baseline, BaselineStage};
 
@@ -131,11 +131,7 @@ fn stages(report: &Report) -> BTreeMap<(String, String), BaselineStage> {
             .iter()
             .find(|engine| engine.backend == cell.backend);
         for stage in cell.stages.iter().filter(|stage| stage.measured) {
-            let metrics = stage.numbers.iter().flat_map(|numbers| &numbers.metrics);
-            let values = metrics.flat_map(|(name, metric)| {
-                let stats = metric.stats.iter();
-                stats.map(move |(stat, value)| (format!("{name}.{stat}"), *value))
-            });
+            let repeats = stage.repeats.iter();
             stages.insert(
                 (cell.id.clone(), stage.name.clone()),
                 BaselineStage {
@@ -149,7 +145,8 @@ fn stages(report: &Report) -> BTreeMap<(String, String), BaselineStage> {
                     version: engine.and_then(|engine| engine.version.clone()),
                     simulated: engine.is_some_and(|engine| engine.simulated),
                     offline: engine.is_some_and(|engine| engine.api == "offline"),
-                    values: values.collect(),
+                    values: stage.numbers.as_ref().map(values).unwrap_or_default(),
+                    repeats: repeats.map(|repeat| values(&repeat.numbers)).collect(),
                 },
             );
         }
@@ -175,4 +172,14 @@ fn gpus(report: &Report, engine: Option<&Engine>) -> Vec<String> {
         Some(engine) => engine.gpus.clone(),
         None => Vec::new(),
     }
+}
+
+/// Statistics by their paths: `ttft.p95`.
+fn values(numbers: &StageNumbers) -> BTreeMap<String, f64> {
+    let metrics = numbers.metrics.iter();
+    let values = metrics.flat_map(|(name, metric)| {
+        let stats = metric.stats.iter();
+        stats.map(move |(stat, value)| (format!("{name}.{stat}"), *value))
+    });
+    values.collect()
 }

@@ -115,6 +115,7 @@ pub const CODES: &[(&str, &str)] = &[
         "an expectation that this version does not judge yet",
     ),
     ("L042", "an SLO that has no say in a search"),
+    ("L043", "`separated` without two sides or without repeats"),
     (
         "L150",
         "a tokenizer that is not at hand: lengths are estimated",

@@ -889,6 +889,9 @@ impl Plan {
     }
 }
 
+/// Repeats of each side that `separated` needs: the fewest of which one may be an exception.
+pub const FEWEST_REPEATS: u32 = 3;
+
 /// A compiled SLO: what was written, and the instances that it is judged in. Filled by [`slos`].
 #[derive(Clone, Debug)]
 pub struct Slo {
@@ -910,8 +913,10 @@ pub struct Slo {
     pub clock: Option<StartClock>,
     /// Which repeat decides.
     pub repeats_must: RepeatsMust,
-    /// Thin samples are inconclusive.
-    pub strict_samples: bool,
+    /// Fewer samples than this confidence needs, above 0 and below 1, are inconclusive.
+    pub confidence: Option<f64>,
+    /// A failure counts only if each repeat of one side breaks the bound against each repeat of the other.
+    pub separated: bool,
     /// The instances.
     pub instances: Vec<SloInstance>,
 }

@@ -5,9 +5,11 @@
 //! the file, and what was only deselected is skipped.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use super::{
-    AbortRule, Cell, Count, Level, RepeatsMust, Scope, Slo, SloInstance, Stage, StartClock,
+    AbortRule, Cell, Count, FEWEST_REPEATS, Level, RepeatsMust, Scope, Slo, SloInstance, Stage,
+    StartClock,
 };
 use crate::assertion::{self, Assertion, Context, Dim, Expression, Measure, Test, codes};
 use crate::diagnostic::{Diagnostic, Severity, Span, Spanned, did_you_mean};
@@ -16,6 +18,11 @@ use crate::spec::{
     WhereSpec,
 };
 use crate::units::{format_duration, trim_float};
+
+/// The confidence of `strict: samples`.
+const STRICT: f64 = 0.95;
+/// Confidences that samples can support.
+const CONFIDENCES: RangeInclusive<f64> = 0.5..=0.9999;
 
 /// What came of the SLOs of a scenario.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +84,8 @@ fn judge_alike(one: &Slo, other: &Slo) -> bool {
     let rules = |slo: &Slo| {
         (
             (slo.level, slo.window, slo.count, slo.clock),
-            (slo.repeats_must, slo.strict_samples, slo.abort),
+            slo.confidence.map(f64::to_bits),
+            (slo.repeats_must, slo.separated, slo.abort),
         )
     };
     let mut instances = one.instances.iter().zip(&other.instances);
@@ -265,7 +273,7 @@ impl Compiler<'_> {
         };
         let key = entry.key.value.as_str();
         let wrong_before = self.errors();
-        self.refuse_what_cannot_be_done(&entry.value);
+        self.check_confidence(&entry.value);
         if let Some(scope) = &entry.value.scope {
             self.check_where(scope);
         }
@@ -284,6 +292,9 @@ impl Compiler<'_> {
             return;
         }
         let overrides: Vec<Assertion> = overrides.into_iter().flatten().collect();
+        if let Some(Some(first)) = own.first() {
+            self.check_separated(&entry.value, first);
+        }
         for (text, assertion) in texts.into_iter().zip(own.into_iter().flatten()) {
             self.instantiate(entry, text, &assertion, &overrides);
         }
@@ -307,22 +318,39 @@ impl Compiler<'_> {
         assertion
     }
 
-    fn refuse_what_cannot_be_done(&mut self, slo: &SloSpec) {
-        let separated = slo
-            .separated
-            .iter()
-            .filter(|separated| separated.value)
-            .map(|separated| (separated.span, "`separated`"));
-        let confidence = slo
-            .confidence
-            .iter()
-            .map(|confidence| (confidence.span, "`confidence`"));
-        let all: Vec<(Span, &str)> = separated.chain(confidence).collect();
-        for (span, what) in all {
+    /// `confidence` lies where samples can support it.
+    fn check_confidence(&mut self, slo: &SloSpec) {
+        if let Some(confidence) = &slo.confidence
+            && !CONFIDENCES.contains(&confidence.value.fraction())
+        {
+            let message = "`confidence` lies between 50% and 99.99%";
             self.compiled
                 .found
-                .push(Diagnostic::error("S062", format!("{what} cannot be done yet")).at(span, ""));
+                .push(Diagnostic::error("S024", message).at(confidence.span, ""));
         }
+    }
+
+    /// `separated` has two sides to tell apart, and repeats to tell them apart by.
+    fn check_separated(&mut self, slo: &SloSpec, assertion: &Assertion) {
+        let Some(separated) = slo.separated.as_ref().filter(|separated| separated.value) else {
+            return;
+        };
+        let has_sides = assertion.needs_baseline() || !assertion.right.measures().is_empty();
+        let (message, help) = if !has_sides {
+            (
+                "`separated` has no effect on a bound that is a number",
+                "compare with another backend or with `baseline`",
+            )
+        } else if self.repeats < FEWEST_REPEATS {
+            (
+                "`separated` needs 3 repeats, and this run has fewer: a failure will be inconclusive",
+                "write `run: { repeats: 3 }`",
+            )
+        } else {
+            return;
+        };
+        let found = Diagnostic::warning("L043", message).at(separated.span, "");
+        self.compiled.found.push(found.help(help));
     }
 
     // ---- where ----
@@ -1193,7 +1221,13 @@ fn compiled_slo(
             Some(spec::RepeatsMust::All) => RepeatsMust::All,
             Some(spec::RepeatsMust::Median) | None => RepeatsMust::Median,
         },
-        strict_samples: slo.strict.is_some(),
+        confidence: (slo.confidence.as_ref())
+            .map(|confidence| confidence.value.fraction())
+            .or_else(|| slo.strict.as_ref().map(|_| STRICT)),
+        separated: slo
+            .separated
+            .as_ref()
+            .is_some_and(|separated| separated.value),
         instances,
     }
 }

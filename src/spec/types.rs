@@ -1365,9 +1365,10 @@ record! {
         pub window: Option<Spanned<Duration>>,
         /// Which repeat decides. Default: `median`.
         pub repeats_must: Option<Spanned<RepeatsMust>>,
-        /// The worst repeat of one side must beat the best of the other before they count as different. Default: `false`.
+        /// A failure counts only if every repeat of one side breaks the bound against every repeat of the other: the baseline, or
+        /// another backend. Needs three repeats of each. Default: `false`.
         pub separated: Option<Spanned<bool>>,
-        /// The confidence that the samples must support, like `95%`. Default: off.
+        /// The confidence that the samples must support, like `95%`: a percentile with fewer is inconclusive. Default: off.
         pub confidence: Option<Spanned<Share>>,
         /// `samples` makes a verdict with few samples inconclusive. Default: off.
         pub strict: Option<Spanned<Strict>>,

@@ -49,6 +49,8 @@ pub struct BaselineStage {
     pub offline: bool,
     /// Statistics in canonical units by their paths: `ttft.p95`, `output_tps.value`.
     pub values: BTreeMap<String, f64>,
+    /// The same of each repeat, where there were several.
+    pub repeats: Vec<BTreeMap<String, f64>>,
 }
 
 /// Why a baseline does not help, and what is to happen.
@@ -76,7 +78,7 @@ impl Baseline {
         instance: &SloInstance,
         cell: &Cell,
         seen: Option<&Observations>,
-        stage: &str,
+        (stage, repeat): (&str, Option<u32>),
         rules: Rules,
     ) -> Result<SloInstance, Unusable> {
         let missing = |text: String| Unusable {
@@ -103,7 +105,11 @@ impl Baseline {
                 });
             }
             let path = path(measure, rules.clock);
-            let value = of.values.get(&path);
+            let values = match repeat {
+                Some(repeat) => of.repeats.get(repeat as usize),
+                None => Some(&of.values),
+            };
+            let value = values.and_then(|values| values.get(&path));
             let value = value.ok_or_else(|| missing(format!("it does not tell {path}")))?;
             let unit = Unit::find(measure.metric.dimension_of(measure.aggregate).unit_text());
             Ok(unit.map_or(*value, |unit| unit.to_base(*value)))
@@ -112,6 +118,12 @@ impl Baseline {
             assertion,
             ..instance.clone()
         })
+    }
+
+    /// How many repeats it tells of a stage of a cell.
+    pub(super) fn repeats(&self, cell: &str, stage: &str) -> u32 {
+        let of = self.stages.get(&(cell.to_owned(), stage.to_owned()));
+        of.map_or(0, |of| of.repeats.len().max(1) as u32)
     }
 
     /// What is not the same and has to be. What neither side knows does not count.

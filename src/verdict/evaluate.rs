@@ -71,12 +71,12 @@ impl Told {
 }
 
 /// How strictly samples are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SampleRule {
     /// Too few are inconclusive, few are thin.
     Normal,
-    /// Few are inconclusive, too.
-    Strict,
+    /// Fewer than this confidence needs are inconclusive, too.
+    Confident(f64),
     /// Not counted: smoke runs and abort rules.
     Off,
 }
@@ -165,6 +165,12 @@ fn evaluate_as_seen(
             && samples != SampleRule::Off
         {
             let name = percentile.to_string().to_uppercase();
+            let confidence = match samples {
+                SampleRule::Confident(confidence) => confidence,
+                SampleRule::Normal | SampleRule::Off => 0.95,
+            };
+            let enough = percentile.enough_for(confidence);
+            let confidence = trim_float(confidence * 100.0);
             if number.n < percentile.fewest() {
                 told.state = no_data(format!(
                     "n={}, and {name} needs at least {} samples",
@@ -172,14 +178,12 @@ fn evaluate_as_seen(
                     percentile.fewest()
                 ));
                 told.advice = Some(format!(
-                    "send more requests: {name} has a 95% bound from {} on",
-                    percentile.enough()
+                    "send more requests: {name} has a {confidence}% bound from {enough} on"
                 ));
-            } else if number.n < percentile.enough() {
+            } else if number.n < enough {
                 told.thin = true;
                 told.advice = Some(format!(
-                    "{name} has a 95% bound from {} samples on",
-                    percentile.enough()
+                    "{name} has a {confidence}% bound from {enough} samples on"
                 ));
             }
         }
@@ -189,7 +193,9 @@ fn evaluate_as_seen(
         told.thin = true;
         told.advice = rate_advice(assertion, &measured);
     }
-    if samples == SampleRule::Strict && told.thin && matches!(told.state, State::Pass | State::Fail)
+    if matches!(samples, SampleRule::Confident(_))
+        && told.thin
+        && matches!(told.state, State::Pass | State::Fail)
     {
         told.state = no_data(format!("thin: n={}", told.n.unwrap_or(0)));
     }

@@ -298,7 +298,8 @@ fn slo(cells: &[Cell], index: usize, text: &str) -> Slo {
         count: Count::All,
         clock: None,
         repeats_must: RepeatsMust::Median,
-        strict_samples: false,
+        confidence: None,
+        separated: false,
         instances,
     }
 }

@@ -17,18 +17,22 @@ use crate::assertion::Assertion;
 use crate::observation::{CellResult, Ending, NotRun, Observations};
 use crate::plan::search::{judges_level, level_in_words};
 use crate::plan::{
-    Absence, Cell, CellRun, Level, Plan, RepeatsMust, Scope, Search, Slo, SloInstance,
+    Absence, Cell, CellRun, FEWEST_REPEATS, Level, Plan, RepeatsMust, Scope, Search, Slo,
+    SloInstance,
 };
 use crate::units::{Moment, format_duration, trim_float};
 
 /// What one guard said in each repeat.
 type Repeats<'a> = Vec<(u32, &'a GuardTold)>;
 
+/// What guards say, by cell, repeat and stage.
+type GuardsTold = BTreeMap<(usize, u32, usize), Vec<GuardTold>>;
+
 /// What has been judged of runs that are over, so that a report after each cell asks nothing twice. It belongs to one plan.
 #[derive(Clone, Debug, Default)]
 pub struct Judged {
     /// By cell, repeat and stage.
-    pub(super) guards: BTreeMap<(usize, u32, usize), Vec<GuardTold>>,
+    pub(super) guards: GuardsTold,
     /// By the numbers of the SLO and of its instance, and by repeat.
     told: BTreeMap<(usize, usize, u32), Told>,
     /// The earlier report that assertions with `baseline` are about.
@@ -258,7 +262,14 @@ impl<'a> Runs<'a> {
             })
             .collect();
         let chosen = deciding(&told, slo.repeats_must).clone();
-        let unusable = (0..repeats).find_map(|repeat| self.baselined(slo, instance, repeat)?.err());
+        let chosen = match chosen.state {
+            State::Fail if slo.separated => {
+                self.unless_alike(slo, instance, &judged.guards, chosen)
+            }
+            _ => chosen,
+        };
+        let unusable =
+            (0..repeats).find_map(|repeat| self.baselined(slo, instance, repeat, None)?.err());
         let follows = instance
             .assertion
             .measures()
@@ -323,13 +334,24 @@ impl<'a> Runs<'a> {
         slo: &Slo,
         instance: &SloInstance,
         repeat: u32,
-        guards: &BTreeMap<(usize, u32, usize), Vec<GuardTold>>,
+        guards: &GuardsTold,
     ) -> Told {
-        let slices = match self.slices(instance, repeat) {
+        self.in_repeats(slo, instance, (repeat, None), guards)
+    }
+
+    /// As [`Runs::in_repeat`], where the right side is that of the repeat `against` of its own run, if one is given.
+    fn in_repeats(
+        &self,
+        slo: &Slo,
+        instance: &SloInstance,
+        (repeat, against): (u32, Option<u32>),
+        guards: &GuardsTold,
+    ) -> Told {
+        let slices = match self.slices(instance, repeat, against.unwrap_or(repeat)) {
             Ok(slices) => slices,
             Err(state) => return Told::without_numbers(state),
         };
-        let baselined = match self.baselined(slo, instance, repeat) {
+        let baselined = match self.baselined(slo, instance, repeat, against) {
             Some(Ok(baselined)) => Some(baselined),
             Some(Err(unusable)) => return Told::without_numbers(unusable.state()),
             None => None,
@@ -339,10 +361,10 @@ impl<'a> Runs<'a> {
             count: slo.count,
             clock: slo.clock,
         };
-        let samples = match (self.plan.smoke, slo.strict_samples) {
+        let samples = match (self.plan.smoke, slo.confidence) {
             (true, _) => SampleRule::Off,
-            (false, true) => SampleRule::Strict,
-            (false, false) => SampleRule::Normal,
+            (false, Some(confidence)) => SampleRule::Confident(confidence),
+            (false, None) => SampleRule::Normal,
         };
         let mut told = match slo.window {
             Some(window) => in_windows(&slices, window, |part| {
@@ -373,12 +395,63 @@ impl<'a> Runs<'a> {
         told
     }
 
-    /// The instance with the numbers of the baseline, or why there are none; `None` if it asks for none.
+    /// A failure, unless the repeats of its two sides overlap: then no difference is shown, and it is none.
+    fn unless_alike(
+        &self,
+        slo: &Slo,
+        instance: &SloInstance,
+        guards: &GuardsTold,
+        failed: Told,
+    ) -> Told {
+        let own = self.plan.repeats.max(1);
+        let others = match instance.assertion.needs_baseline() {
+            true => self.repeats_of_baseline(instance),
+            false if instance.assertion.right.measures().is_empty() => return failed,
+            false => own,
+        };
+        for (whose, count) in [("this run", own), ("the other side", others)] {
+            if count < FEWEST_REPEATS {
+                let state = no_data(format!(
+                    "`separated` needs {FEWEST_REPEATS} repeats of both sides, and {whose} has {count}"
+                ));
+                return Told { state, ..failed };
+            }
+        }
+        let pairs =
+            (0..own).flat_map(|repeat| (0..others).map(move |against| (repeat, Some(against))));
+        let mut states = pairs.map(|pair| self.in_repeats(slo, instance, pair, guards).state);
+        match states.any(|state| state == State::Pass) {
+            true => Told {
+                state: State::Pass,
+                margin: None,
+                broken: Vec::new(),
+                detail: Some(
+                    "the repeats of the two sides overlap: no difference is shown".to_owned(),
+                ),
+                ..failed
+            },
+            false => failed,
+        }
+    }
+
+    /// How many repeats of a stage the baseline tells.
+    fn repeats_of_baseline(&self, instance: &SloInstance) -> u32 {
+        let (cell, stage) = (instance.scope.cells.first(), instance.scope.stages.first());
+        let told = self.baseline.as_ref().zip(cell.zip(stage));
+        told.map_or(0, |(baseline, (cell, stage))| {
+            let cell = &self.plan.cells[*cell];
+            baseline.repeats(&cell.id, &cell.stages[*stage].name)
+        })
+    }
+
+    /// The instance with the numbers of the baseline (of its repeat `against`, if one is given), or why there are none; `None` if it
+    /// asks for none.
     fn baselined(
         &self,
         slo: &Slo,
         instance: &SloInstance,
         repeat: u32,
+        against: Option<u32>,
     ) -> Option<Result<SloInstance, Unusable>> {
         if !instance.assertion.needs_baseline() {
             return None;
@@ -397,7 +470,8 @@ impl<'a> Runs<'a> {
             clock: slo.clock.or_else(|| self.default_clock(instance)),
         };
         let cell = &self.plan.cells[cell];
-        Some(baseline.applied(instance, cell, seen, &cell.stages[stage].name, rules))
+        let stage = (cell.stages[stage].name.as_str(), against);
+        Some(baseline.applied(instance, cell, seen, stage, rules))
     }
 
     /// What each measure is taken over in one repeat, or why it cannot be.
@@ -405,11 +479,12 @@ impl<'a> Runs<'a> {
         &'s self,
         instance: &'s SloInstance,
         repeat: u32,
+        against: u32,
     ) -> Result<Vec<Vec<Slice<'s>>>, State> {
-        instance
-            .measures
-            .iter()
-            .map(|scope| self.of_scope(scope, repeat))
+        let left = instance.assertion.left.measures().len();
+        let scopes = instance.measures.iter().enumerate();
+        scopes
+            .map(|(at, scope)| self.of_scope(scope, if at < left { repeat } else { against }))
             .collect()
     }
 

@@ -252,7 +252,7 @@ fn few_samples_are_inconclusive_then_thin_then_sound() {
     assert_eq!(told(&p95(58)), (true, true));
     assert_eq!(told(&p95(59)), (true, false));
     let mut strict = plan(vec![open_cell()], &["P95 TTFT < 500ms"]);
-    strict.slos[0].strict_samples = true;
+    strict.slos[0].confidence = Some(0.95);
     let verdict = judge(&strict, &[ran(0, 0, seen(ramp(40), 10))]).remove(0);
     assert_eq!(reason(&verdict.state), "thin: n=40");
 }
@@ -1236,6 +1236,54 @@ fn judging_run_by_run_says_what_judging_at_the_end_says() {
             "{runs}"
         );
     }
+}
+
+#[test]
+fn what_is_separated_fails_only_if_no_repeat_of_one_side_reaches_the_other() {
+    let mut plan = plan(
+        vec![open_cell(), on_backend("sglang", open_cell())],
+        &["max sglang.ttft <= 1.1 * vllm.ttft.max"],
+    );
+    plan.slos[0].separated = true;
+    let verdict = |repeats: u32, slower: [u64; 3]| {
+        let mut plan = plan.clone();
+        plan.repeats = repeats;
+        let of = |cell: usize, maxima: [u64; 3]| {
+            let runs = (0..repeats).zip(maxima);
+            let runs: Vec<CellResult> = runs
+                .map(|(repeat, n)| ran(cell, repeat, seen(ramp(n), 10)))
+                .collect();
+            runs
+        };
+        let results = [of(0, [60, 62, 64]), of(1, slower)].concat();
+        judge(&plan, &results).remove(0)
+    };
+    // 1.1 × 64 is 70.4: the best repeat of one side reaches the worst of the other.
+    let alike = verdict(3, [70, 72, 73]);
+    assert_eq!(alike.state, State::Pass);
+    assert_eq!(
+        alike.detail.as_deref(),
+        Some("the repeats of the two sides overlap: no difference is shown")
+    );
+    assert_eq!(verdict(3, [71, 72, 73]).state, State::Fail);
+    assert_eq!(
+        reason(&verdict(2, [80, 80, 80]).state),
+        "`separated` needs 3 repeats of both sides, and this run has 2"
+    );
+}
+
+#[test]
+fn a_percentile_with_fewer_samples_than_its_confidence_needs_is_told_by_nobody() {
+    let mut plan = plan(vec![open_cell()], &["P90 TTFT < 500ms"]);
+    // ln 0.01 ÷ ln 0.9 is 43.7.
+    plan.slos[0].confidence = Some(0.99);
+    let state = |n: u64| {
+        judge(&plan, &[ran(0, 0, seen(ramp(n), 10))])[0]
+            .state
+            .clone()
+    };
+    assert_eq!(reason(&state(43)), "thin: n=43");
+    assert_eq!(state(44), State::Pass);
 }
 
 #[test]
