@@ -116,6 +116,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     ("L042", "an SLO that has no say in a search"),
     ("L043", "`separated` without two sides or without repeats"),
+    ("L044", "an SLO on a baseline that is not there"),
     (
         "L150",
         "a tokenizer that is not at hand: lengths are estimated",

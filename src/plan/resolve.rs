@@ -9,9 +9,9 @@ use super::matrix::{Combination, combinations, order, select};
 use super::prompts::LoadedSet;
 use super::search;
 use super::{
-    Api, Backend, BackendKind, BaselinePlan, Cell, Fairness, Fingerprint, GoodputBound, Gpus,
-    Guard, Guards, HeaderValue, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule,
-    TelemetryPlan, axes, backends, context, conversations, describe, digest, fairness, launch,
+    Absence, Api, Backend, BackendKind, BaselinePlan, Cell, Fairness, Fingerprint, GoodputBound,
+    Gpus, Guard, Guards, HeaderValue, Level, Model, Plan, Planned, RateForm, RunLimits, Schedule,
+    Slo, TelemetryPlan, axes, backends, context, conversations, describe, digest, fairness, launch,
     outputs, prompts, requests, samples, slos, variants,
 };
 use crate::diagnostic::{Diagnostic, Severity, Sources, Span, Spanned, did_you_mean};
@@ -224,6 +224,7 @@ impl<'a> Resolver<'a> {
         if !self.options.smoke {
             check_samples(&plan, found);
             search::check(&plan, found);
+            self.check_baseline(&plan, found);
         }
         Some(plan)
     }
@@ -326,6 +327,37 @@ impl<'a> Resolver<'a> {
                 some.iter().map(|fingerprint| fingerprint.value).collect()
             }),
         })
+    }
+
+    /// A baseline that is not there is told before the load and not by verdicts after it.
+    fn check_baseline(&self, plan: &Plan, found: &mut Vec<Diagnostic>) {
+        let standing = |slo: &&Slo| {
+            let mut instances = slo.instances.iter();
+            instances.any(|instance| instance.assertion.needs_baseline())
+        };
+        let Some(slo) = plan.slos.iter().find(standing) else {
+            return;
+        };
+        let told = match (&self.spec.baseline, &plan.baseline) {
+            (Some(written), Some(named)) => {
+                if named.missing == Some(Absence::Skip) || named.file.exists() {
+                    return;
+                }
+                let message = format!("there is no baseline at `{}`", written.file.value.display());
+                let warning = Diagnostic::warning("L044", message).at(written.file.span, "");
+                warning.also(slo.span, "it cannot be told without it")
+            }
+            _ => {
+                let message = format!(
+                    "`{}` stands on a baseline, and the scenario names none",
+                    slo.id
+                );
+                let warning = Diagnostic::warning("L044", message).at(slo.span, "");
+                warning.help("write `baseline: { file: … }`")
+            }
+        };
+        let help = "keep a good run as one with `scenario baseline save RESULTS FILE`";
+        found.push(told.help(help));
     }
 
     // ---- what is wrong whichever cells run ----

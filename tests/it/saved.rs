@@ -311,6 +311,28 @@ fn what_becomes_of_an_unusable_baseline_is_the_scenarios_choice() {
 }
 
 #[test]
+fn a_baseline_that_is_not_there_is_told_before_the_load() {
+    let desk = Desk::new();
+    let told = |text: &str| {
+        desk.write("gate.yaml", text);
+        desk.tool(&["check", "gate.yaml"]).with_code(0).err
+    };
+    let unnamed = told(&on_the_simulator(SMALL, REGRESSION));
+    assert!(
+        unnamed.contains("`no-regression` stands on a baseline, and the scenario names none"),
+        "{unnamed}"
+    );
+    let missing = told(&against(""));
+    assert!(
+        missing.contains("warning[L044]: there is no baseline at `base.json`"),
+        "{missing}"
+    );
+    assert!(!told(&against(", missing: skip")).contains("L044"));
+    desk.write("base.json", "{}");
+    assert!(!told(&against("")).contains("L044"));
+}
+
+#[test]
 fn half_a_run_is_no_baseline() {
     let desk = Desk::new();
     desk.run(&on_the_simulator(SMALL, ""), &["--smoke"])
