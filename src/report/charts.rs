@@ -681,7 +681,7 @@ mod tests {
         };
         let stages = vec![
             stage("tight", vec![10.0; 60]),
-            stage("wide", vec![10.0, 20.0, 40.0]),
+            stage("wide", vec![10.0, 20.5, 40.0]),
         ];
         let edges = edges(&stages);
         let drawn: Vec<Distribution> = stages

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::tool::{Desk, Mock, on_the_simulator, scenario, verdict};
 
-/// Five users are in flight on average below this bound, six are not: the answer does not depend on how busy the machine is.
-const FIVE: &str = "slos: { few: mean achieved_concurrency < 5.5 }\n";
+/// Five users are below this bound, six are not: the answer does not depend on how busy the machine is.
+const FIVE: &str = "slos: { few: max active_users < 5.5 }\n";
 
 fn searched(report: &Value) -> &Value {
     &report["cells"][0]["runs"][0]["search"]
@@ -58,7 +58,7 @@ fn a_search_finds_the_greatest_level_at_which_every_slo_holds() {
     assert!(
         ended
             .out
-            .contains("✗ 6 users  few: mean achieved_concurrency < 5.5 was "),
+            .contains("✗ 6 users  few: max active_users < 5.5 was "),
         "{}",
         ended.out
     );
@@ -66,7 +66,7 @@ fn a_search_finds_the_greatest_level_at_which_every_slo_holds() {
     for said in [
         "load l, users 1..16: 5 users</p>",
         "</span> held</span></td><th scope=\"row\">5 users</th><td>–</td>",
-        "</span> broke</span></td><th scope=\"row\">6 users</th><td>few: mean achieved_concurrency &lt; 5.5 was ",
+        "</span> broke</span></td><th scope=\"row\">6 users</th><td>few: max active_users &lt; 5.5 was ",
     ] {
         assert!(page.contains(said), "{said}");
     }
@@ -177,7 +177,7 @@ fn a_saved_search_is_judged_again_by_other_slos() {
     desk.run(&on_the_simulator(load, FIVE), &[]).with_code(0);
     desk.write(
         "other.yaml",
-        &on_the_simulator(load, "slos: { few: mean achieved_concurrency < 4.5 }\n"),
+        &on_the_simulator(load, "slos: { few: max active_users < 4.5 }\n"),
     );
     desk.tool(&["judge", "results", "other.yaml", "--out", "again"])
         .with_code(0);
@@ -238,7 +238,7 @@ fn levels_are_held_to_the_baseline_like_any_other() {
     desk.tool(&["baseline", "save", "results", "base.json"])
         .with_code(0);
     let against = |missing: &str| {
-        let slos = "slos: { busier: mean achieved_concurrency <= baseline + 1 }\n";
+        let slos = "slos: { busier: max active_users <= baseline + 1 }\n";
         let more = format!("{slos}baseline: {{ file: {missing}, missing: skip }}\n");
         on_the_simulator(load, &more)
     };
@@ -255,7 +255,8 @@ fn levels_are_held_to_the_baseline_like_any_other() {
 fn an_slo_over_repeats_has_no_say_in_a_level() {
     let desk = Desk::new();
     let load = "{ search: { users: 1..2, requests_per_user: 20 } }";
-    let slos = "slos: { few: mean achieved_concurrency < 5.5, all: { assert: P50 TTFT < 5s, pool: [repeat] } }\n";
+    let slos =
+        "slos: { few: max active_users < 5.5, all: { assert: P50 TTFT < 5s, pool: [repeat] } }\n";
     let more = format!("{slos}run: {{ warmup: 0s, cooldown: 0s, repeats: 2 }}\n");
     let ended = desk.run(&on_the_simulator(load, &more), &[]).with_code(0);
     assert!(
