@@ -10,7 +10,7 @@ use crate::observation::{NotableEvent, Series};
 use crate::units::Moment;
 
 /// How long a source that is busy when the sampling ends may take to come back.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Samples until it is told to stop.
 pub struct Sampler {

@@ -10,7 +10,7 @@ fn two_engines(desk: &Desk) {
     let scenario = format!(
         "version: 1\nname: trial\nbackends:\n  vllm: {{ kind: simulator, preset: fast }}\n  tensorrt-llm: {{ kind: simulator, preset: fast }}\n\
          models: {{ m: any }}\nload: {{ l: {{ levels: {{ users: [2, 4], requests: 12 }} }} }}\nrequest: {{ max_tokens: 8 }}\n\
-         run: {{ warmup: 0s, cooldown: 0s }}\n{CALM}"
+         run: {{ warmup: 0s, cooldown: 0s }}\ntelemetry: {{ every: 10ms }}\n{CALM}"
     );
     desk.run(&scenario, &[]);
 }

@@ -443,7 +443,7 @@ fn a_cut_hides_neither_an_error_nor_a_whole_answer() {
             Act::Write(ms(2), chunked(&format!("{token}{text}"))),
             Act::Hold,
         ];
-        cut_after(acts, Duration::from_millis(60)).outcome
+        cut_after(acts, Duration::from_millis(600)).outcome
     };
     assert_eq!(after(""), Outcome::Cut);
     assert_eq!(after("data: [DONE]\n\n"), Outcome::Ok);
