@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use scenario::workload::{Objects, StoreSettings};
 
-use crate::tool::{CALM, Desk, Ended, on_the_simulator};
+use crate::tool::{CALM, Desk, Ended, Running, on_the_simulator};
 
 /// Buckets by path, like `/bucket/key`, and what was asked of them.
 #[derive(Clone, Default)]
@@ -207,14 +207,8 @@ fn bounds(range: &str) -> Option<(usize, usize)> {
 
 fn inspect(desk: &Desk, store: &Store, source: &str) -> Ended {
     let cache = desk.path("cache").display().to_string();
-    let settings = store.settings();
-    let mut variables: Vec<(&str, &str)> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    variables.push(("XDG_CACHE_HOME", &cache));
-    desk.start(&["dataset", "inspect", source], &variables)
-        .end()
+    let words = ["dataset", "inspect", source];
+    started(desk, store, &words, &[("XDG_CACHE_HOME", &cache)]).end()
 }
 
 #[test]
@@ -267,19 +261,21 @@ fn what_is_wrong_with_an_object_is_told_by_line_and_column() {
 }
 
 /// A run of three requests, with its results at `out`.
+/// The tool, told where the store is.
+fn started(desk: &Desk, store: &Store, words: &[&str], more: &[(&str, &str)]) -> Running {
+    let settings = store.settings();
+    let known = settings.iter().map(|(name, value)| (*name, value.as_str()));
+    let variables: Vec<(&str, &str)> = known.chain(more.iter().copied()).collect();
+    desk.start(words, &variables)
+}
+
 fn run(desk: &Desk, store: &Store, out: &str) -> Ended {
     let text = format!(
         "version: 1\nname: trial\nbackends: {{ sim: {{ kind: simulator, preset: fast }} }}\nmodels: {{ m: any }}\n\
          load: {{ l: {{ levels: {{ users: 1, requests: 3 }} }} }}\nrequest: {{ max_tokens: 4 }}\nrun: {{ warmup: 0s, cooldown: 0s }}\n{CALM}"
     );
     desk.write("trial.yaml", &text);
-    let settings = store.settings();
-    let variables: Vec<(&str, &str)> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    desk.start(&["run", "trial.yaml", "--out", out], &variables)
-        .end()
+    started(desk, store, &["run", "trial.yaml", "--out", out], &[]).end()
 }
 
 #[test]
@@ -328,11 +324,6 @@ fn a_bucket_that_takes_nothing_is_told_and_results_stay_here() {
 #[test]
 fn a_store_that_is_away_costs_no_measurement_and_no_verdict() {
     let (desk, store) = (Desk::new(), Store::start());
-    let settings = store.settings();
-    let variables: Vec<(&str, &str)> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
     for (name, bound) in [("ma", "9s"), ("mb", "1us")] {
         let more = format!("slos: {{ ttft: P50 TTFT < {bound} }}\n");
         let text = on_the_simulator("{ levels: { users: 1, requests: 3 } }", &more);
@@ -345,7 +336,7 @@ fn a_store_that_is_away_costs_no_measurement_and_no_verdict() {
         (&["ma.yaml", "mb.yaml", "--exit-zero"], 0),
     ] {
         let words = [&["run", "--out", "s3://closed/p"], words].concat();
-        let ended = desk.start(&words, &variables).end().with_code(code);
+        let ended = started(&desk, &store, &words, &[]).end().with_code(code);
         for file in words.iter().filter_map(|word| word.strip_suffix(".yaml")) {
             let told = format!("the results stay in `results/{file}/");
             assert!(ended.err.contains(&told), "{}", ended.err);
@@ -365,13 +356,8 @@ fn a_bundle_brings_what_lies_in_a_store() {
     let more = "prompts: { p: { source: file, path: \"s3://sets/deep/lines.jsonl\" } }\n";
     let text = on_the_simulator("{ levels: { users: 1, requests: 3 } }", more);
     desk.write("trial.yaml", &text);
-    let settings = store.settings();
-    let variables: Vec<(&str, &str)> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
     let words = ["bundle", "trial.yaml", "-o", "trial.tar"];
-    let told = desk.start(&words, &variables).end().with_code(0).out;
+    let told = started(&desk, &store, &words, &[]).end().with_code(0).out;
     assert_eq!(told, "trial.tar: trial and 1 file of it\n");
     // Elsewhere, without a store.
     let other = Desk::new();
